@@ -1,0 +1,73 @@
+"""Candles as exact integers: what a dataset is, how it is named, how it travels.
+
+Prices and volumes are stored as int64 multiples of 10**-decimals, found at import, so that rolling sums
+are exact and a dataset has the same bytes and the same hash on every machine.
+"""
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from domain.errors import BadInput
+from domain.hashing import canonical, sha256_hex
+
+COLUMNS = ("time_ms", "open", "high", "low", "close", "volume")
+_MAGIC = b"SLUICE-CANDLES-1\n"
+
+
+class DatasetInfo(msgspec.Struct, frozen=True):
+    """The header of a dataset; `granularity_s` in seconds, times in ms UTC, both ends inclusive (open times)."""
+
+    venue: str
+    symbol: str
+    granularity_s: int
+    price_decimals: int
+    volume_decimals: int
+    candles: int
+    first_ms: int
+    last_ms: int
+
+
+class Candles:
+    """A dataset in memory. Integer columns as stored, float64 twins as the kernels read them (all shape (n,))."""
+
+    def __init__(self, info: DatasetInfo, columns: dict[str, NDArray[np.int64]]) -> None:
+        self.info = info
+        self.ints = {name: np.ascontiguousarray(columns[name], dtype=np.int64) for name in COLUMNS}
+        if any(len(c) != info.candles for c in self.ints.values()):
+            raise BadInput("columns of a dataset must all have as many rows as its header says")
+        self.time_ms = self.ints["time_ms"]
+        price, volume = 10.0**info.price_decimals, 10.0**info.volume_decimals
+        self.open = self.ints["open"] / price
+        self.high = self.ints["high"] / price
+        self.low = self.ints["low"] / price
+        self.close = self.ints["close"] / price
+        self.volume = self.ints["volume"] / volume
+
+    def __len__(self) -> int:
+        return self.info.candles
+
+    def to_bytes(self) -> bytes:
+        """Magic line, header line (canonical JSON), then the six little-endian int64 columns in order."""
+        body = b"".join(self.ints[name].astype("<i8").tobytes() for name in COLUMNS)
+        return _MAGIC + canonical(self.info) + b"\n" + body
+
+    def hash(self) -> str:
+        """The dataset's id: SHA-256 over `to_bytes`."""
+        return sha256_hex(self.to_bytes())
+
+
+def candles_from_bytes(data: bytes) -> Candles:
+    """Inverse of `Candles.to_bytes`; raises BadInput when the bytes are not a dataset."""
+    if not data.startswith(_MAGIC):
+        raise BadInput("these bytes are not a dataset of candles")
+    end = data.index(b"\n", len(_MAGIC))
+    try:
+        info = msgspec.json.decode(data[len(_MAGIC) : end], type=DatasetInfo)
+    except msgspec.MsgspecError as e:
+        raise BadInput(f"the header of the dataset cannot be read: {e}") from e
+    body = np.frombuffer(data, dtype="<i8", offset=end + 1)
+    if len(body) != len(COLUMNS) * info.candles:
+        raise BadInput(f"the dataset is cut: {len(body)} values, {len(COLUMNS) * info.candles} expected")
+    table = body.reshape(len(COLUMNS), info.candles)
+    return Candles(info, {name: table[i] for i, name in enumerate(COLUMNS)})

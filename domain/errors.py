@@ -1,0 +1,23 @@
+"""The one root of our exceptions. Retryable or terminal: that alone decides whether a message goes back or is parked."""
+
+
+class SluiceError(Exception):
+    """Something went wrong that we can name; the message says what happened, what was kept, what to do."""
+
+    retryable = False
+
+
+class BadInput(SluiceError):
+    """Input from a person or from the bus that breaks a rule; nothing was stored."""
+
+
+class Unreachable(SluiceError):
+    """Something we need (server, file, disk) does not answer now; trying later can help."""
+
+    retryable = True
+
+
+class Conflict(SluiceError):
+    """Another writer was first: the expected sequence did not hold."""
+
+    retryable = True

@@ -1,0 +1,121 @@
+"""What is asked for: windows, the search of one unit, a campaign, and the work item that a miner pulls."""
+
+from typing import Literal
+
+import msgspec
+
+from domain.errors import BadInput
+from domain.execution import ExecutionModel, validate_execution
+from domain.hashing import content_hash, derived_id, derived_seed
+from domain.risk import RISK_LEVELS, Level
+
+Distinct = Literal["host", "slot"]
+MIN_CANDLES = 2_000
+
+
+class Window(msgspec.Struct, frozen=True, array_like=True):
+    """Candles `start` (inclusive) to `stop` (exclusive) of a dataset. A window starts flat."""
+
+    start: int
+    stop: int
+
+
+class Windows(msgspec.Struct, frozen=True):
+    """Where fitness is measured, where a fixed genome is walked forward, and what nobody looks at unmetered."""
+
+    fitness: tuple[Window, ...]
+    walk_forward: tuple[Window, ...]
+    hold_out: Window
+
+
+def split_windows(candles: int, last: int = 0, walks: int = 4) -> Windows:
+    """60 % fitness, 20 % walk-forward in `walks` successive windows, 20 % hold-out, of the last `last` candles (0 = all)."""
+    n = last or candles
+    if n > candles:
+        raise BadInput(f"{n} candles asked for, the dataset has {candles}")
+    if n < MIN_CANDLES:
+        raise BadInput(f"{n} candles are too few to search and to walk forward; at least {MIN_CANDLES} are needed")
+    start = candles - n
+    a, b = start + n * 6 // 10, start + n * 8 // 10
+    edges = [a + (b - a) * i // walks for i in range(walks + 1)]
+    return Windows(
+        (Window(start, a),), tuple(Window(x, y) for x, y in zip(edges, edges[1:], strict=False)), Window(b, candles)
+    )
+
+
+class SearchSpec(msgspec.Struct, frozen=True):
+    """All that the outcome of a unit depends on, beside its seed and the kernel version."""
+
+    dataset: str
+    venue: str
+    symbol: str
+    granularity_s: int
+    windows: Windows
+    execution: ExecutionModel
+    risk: Level = "MEDIUM"
+    grammar: str = "full"
+    population: int = 60
+    generations: int = 20
+    patience: int = 8
+    trades_wanted: int = 60
+    top: int = 3
+
+
+class CampaignSpec(msgspec.Struct, frozen=True):
+    """A search, how many units of it, how many distinct owners must agree on each, and the seed of all of it."""
+
+    search: SearchSpec
+    units: int
+    replicas: int = 2
+    seed: int = 1
+    name: str = ""
+
+
+class WorkItem(msgspec.Struct, frozen=True):
+    """One replica of one unit, as a miner pulls it; complete, so that a miner needs nothing but this and the dataset."""
+
+    campaign: str
+    unit: str
+    index: int
+    replica: int
+    replica_limit: int
+    distinct: Distinct
+    seed: int
+    search: SearchSpec
+
+
+def unit_id(campaign: str, index: int) -> str:
+    return derived_id("unit", campaign, index)
+
+
+def unit_seed(spec: CampaignSpec, index: int) -> int:
+    """Depends on the spec, never on the campaign's id: the same campaign again has the same units."""
+    return derived_seed("unit", content_hash(spec.search), spec.seed, index)
+
+
+def strategy_id(genome: str, search: SearchSpec) -> str:
+    """hash(genome, venue, symbol, granularity, execution model): evidence for one market promotes nothing on another."""
+    return content_hash([genome, search.venue, search.symbol, search.granularity_s, search.execution])
+
+
+def validate_search(s: SearchSpec) -> None:
+    if s.risk not in RISK_LEVELS:
+        raise BadInput(f"risk must be one of {', '.join(RISK_LEVELS)}, not {s.risk}")
+    for name, low, high in (
+        ("population", 20, 500),
+        ("generations", 1, 10_000),
+        ("patience", 1, 10_000),
+        ("top", 1, 20),
+        ("trades_wanted", 0, 1_000_000),
+    ):
+        if not low <= getattr(s, name) <= high:
+            raise BadInput(f"{name} must be {low} to {high}, not {getattr(s, name)}")
+    validate_execution(s.execution)
+
+
+def validate_campaign(c: CampaignSpec) -> None:
+    """Raise BadInput with one clear line unless every figure is in range."""
+    validate_search(c.search)
+    for name, low, high in (("units", 1, 100_000), ("replicas", 1, 9), ("seed", 0, 2**63 - 1)):
+        if not low <= getattr(c, name) <= high:
+            raise BadInput(f"{name} must be {low} to {high}, not {getattr(c, name)}")
