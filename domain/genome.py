@@ -97,7 +97,7 @@ def canonical_rule(rule: Rule) -> Rule:
 
 def _canonical_rules(rules: tuple[Rule, ...]) -> tuple[Rule, ...]:
     unique = {r.key(): r for r in map(canonical_rule, rules)}
-    return tuple(unique[k] for k in sorted(unique))  # type: ignore[type-var]
+    return tuple(unique[k] for k in sorted(unique))
 
 
 def canonical_genome(genome: Genome) -> Genome:

@@ -1,5 +1,6 @@
 """What is asked for: windows, the search of one unit, a campaign, and the work item that a miner pulls."""
 
+import itertools
 from typing import Literal
 
 import msgspec
@@ -39,7 +40,7 @@ def split_windows(candles: int, last: int = 0, walks: int = 4) -> Windows:
     a, b = start + n * 6 // 10, start + n * 8 // 10
     edges = [a + (b - a) * i // walks for i in range(walks + 1)]
     return Windows(
-        (Window(start, a),), tuple(Window(x, y) for x, y in zip(edges, edges[1:], strict=False)), Window(b, candles)
+        (Window(start, a),), tuple(Window(x, y) for x, y in itertools.pairwise(edges)), Window(b, candles)
     )
 
 
