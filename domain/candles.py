@@ -32,6 +32,8 @@ class Candles:
     """A dataset in memory. Integer columns as stored, float64 twins as the kernels read them (all shape (n,))."""
 
     def __init__(self, info: DatasetInfo, columns: dict[str, NDArray[np.int64]]) -> None:
+        if not (0 <= info.price_decimals <= 18 and 0 <= info.volume_decimals <= 18):
+            raise BadInput("prices and volumes of a dataset have 0 to 18 decimals")
         self.info = info
         self.ints = {name: np.ascontiguousarray(columns[name], dtype=np.int64) for name in COLUMNS}
         if any(len(c) != info.candles for c in self.ints.values()):
@@ -61,13 +63,16 @@ def candles_from_bytes(data: bytes) -> Candles:
     """Inverse of `Candles.to_bytes`; raises BadInput when the bytes are not a dataset."""
     if not data.startswith(_MAGIC):
         raise BadInput("these bytes are not a dataset of candles")
-    end = data.index(b"\n", len(_MAGIC))
+    end = data.find(b"\n", len(_MAGIC))
+    if end < 0:
+        raise BadInput("the dataset is cut within its header")
     try:
         info = msgspec.json.decode(data[len(_MAGIC) : end], type=DatasetInfo)
     except msgspec.MsgspecError as e:
         raise BadInput(f"the header of the dataset cannot be read: {e}") from e
+    got, expected = len(data) - end - 1, 8 * len(COLUMNS) * info.candles
+    if got != expected:
+        raise BadInput(f"the dataset is cut: {got} bytes of candles, {expected} expected")
     body = np.frombuffer(data, dtype="<i8", offset=end + 1)
-    if len(body) != len(COLUMNS) * info.candles:
-        raise BadInput(f"the dataset is cut: {len(body)} values, {len(COLUMNS) * info.candles} expected")
     table = body.reshape(len(COLUMNS), info.candles)
     return Candles(info, {name: table[i] for i, name in enumerate(COLUMNS)})

@@ -88,11 +88,17 @@ class Genome(msgspec.Struct, frozen=True, omit_defaults=True):
     short: RuleSet = RuleSet()
 
 
+def _canonical_operand(o: Operand) -> Operand:
+    """30 and 30.0 compare equal, as do 0.0 and -0.0, yet are not the same JSON: one spelling for each number."""
+    return Operand(o.kind, o.period, float(o.value) + 0.0)
+
+
 def canonical_rule(rule: Rule) -> Rule:
     """The same rule written one way: operands in a fixed order (`a > b` and `b < a` are one rule)."""
-    if rule.left.key() <= rule.right.key():
-        return rule
-    return Rule(rule.right, MIRROR[rule.op], rule.left)
+    left, right = _canonical_operand(rule.left), _canonical_operand(rule.right)
+    if left.key() <= right.key():
+        return Rule(left, rule.op, right)
+    return Rule(right, MIRROR[rule.op], left)
 
 
 def _canonical_rules(rules: tuple[Rule, ...]) -> tuple[Rule, ...]:
@@ -106,7 +112,8 @@ def canonical_genome(genome: Genome) -> Genome:
         side: RuleSet(_canonical_rules(getattr(genome, side).entry), _canonical_rules(getattr(genome, side).exit))
         for side in ("long", "short")
     }
-    return msgspec.structs.replace(genome, **sides)
+    sizing = msgspec.structs.replace(genome.risk.sizing, amount=float(genome.risk.sizing.amount) + 0.0)
+    return msgspec.structs.replace(genome, **sides, risk=msgspec.structs.replace(genome.risk, sizing=sizing))
 
 
 def genome_id(genome: Genome) -> str:

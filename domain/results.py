@@ -16,7 +16,8 @@ class WindowFigures(msgspec.Struct, frozen=True):
 
 
 class Find(msgspec.Struct, frozen=True):
-    """One retained genome with its figures; `objective` is its mean net return over the fitness windows.
+    """One retained genome with its figures; `objective` is its mean net return over the fitness windows, null
+    when there is a window in which it never traded.
 
     `daily_*` are tier 2 figures of the genome and `hold_*` of buy & hold, over the whole fitness range and over the
     whole walk-forward range (each from its first window's start to its last window's stop, starting flat).
@@ -24,7 +25,7 @@ class Find(msgspec.Struct, frozen=True):
 
     genome: Genome
     genome_id: str
-    objective: float
+    objective: float | None
     enough_trades: bool
     fitness: tuple[WindowFigures, ...]
     walk_forward: tuple[WindowFigures, ...]

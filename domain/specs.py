@@ -7,6 +7,7 @@ import msgspec
 
 from domain.errors import BadInput
 from domain.execution import ExecutionModel, validate_execution
+from domain.grammar import load_grammar
 from domain.hashing import content_hash, derived_id, derived_seed
 from domain.risk import RISK_LEVELS, Level
 
@@ -39,9 +40,7 @@ def split_windows(candles: int, last: int = 0, walks: int = 4) -> Windows:
     start = candles - n
     a, b = start + n * 6 // 10, start + n * 8 // 10
     edges = [a + (b - a) * i // walks for i in range(walks + 1)]
-    return Windows(
-        (Window(start, a),), tuple(Window(x, y) for x, y in itertools.pairwise(edges)), Window(b, candles)
-    )
+    return Windows((Window(start, a),), tuple(Window(x, y) for x, y in itertools.pairwise(edges)), Window(b, candles))
 
 
 class SearchSpec(msgspec.Struct, frozen=True):
@@ -111,6 +110,7 @@ def validate_search(s: SearchSpec) -> None:
     ):
         if not low <= getattr(s, name) <= high:
             raise BadInput(f"{name} must be {low} to {high}, not {getattr(s, name)}")
+    load_grammar(s.grammar)
     validate_execution(s.execution)
 
 
