@@ -1,0 +1,342 @@
+"""The one way to talk to JetStream: publish with expectations, atomic batches, reads for decisions, fast batched reads.
+
+Works in the main account and, through renamed service imports, in the miners' account (`Wire`).
+"""
+
+import asyncio
+import base64
+import logging
+import time
+from collections.abc import AsyncIterator, Sequence
+from typing import Any, NamedTuple
+
+import msgspec
+import nats
+from nats.aio.client import Client
+from nats.aio.msg import Msg
+from nats.errors import ConnectionClosedError, NoRespondersError, OutboundBufferLimitError
+from nats.js.client import JetStreamContext
+
+from bus.envelope import Event, encode_event
+from domain.errors import BadInput, Conflict, SluiceError, Unreachable
+
+log = logging.getLogger("sluice.bus")
+WRONG_SEQUENCE = {10071, 10164}
+STORE_FAILED = 10077
+NO_MESSAGE = 10037
+
+
+class Refused(SluiceError):
+    """The server will not take this message, and trying again will not change that."""
+
+
+class SubjectTaken(Refused):
+    """The subject may hold one message and has one already."""
+
+
+class Wire(msgspec.Struct, frozen=True):
+    """Prefixes as this connection's account sees them."""
+
+    api: str = "$JS.API"
+    presence: str = "$KV.PRESENCE"
+
+
+MINER_WIRE = Wire(api="sluice.api", presence="presence")
+
+
+class Credentials(msgspec.Struct, frozen=True):
+    """How to connect in a role; stored 0600. `host` is the token that a miner may write under."""
+
+    url: str
+    role: str
+    user: str = ""
+    password: str = ""
+    wire: Wire = Wire()
+    host: str = ""
+
+
+class Stored(NamedTuple):
+    """A message as it lies in a stream. `time` is the server's, RFC 3339."""
+
+    subject: str
+    seq: int
+    data: bytes
+    headers: dict[str, str]
+    time: str
+
+
+class Expect(NamedTuple):
+    """The last sequence over `filter` must be `seq` (0 = nothing there yet)."""
+
+    filter: str
+    seq: int
+
+
+class _ApiError(msgspec.Struct):
+    code: int = 0
+    err_code: int = 0
+    description: str = ""
+
+
+class _PubAck(msgspec.Struct):
+    stream: str = ""
+    seq: int = 0
+    duplicate: bool = False
+    error: _ApiError | None = None
+
+
+class _StoredReply(msgspec.Struct):
+    subject: str
+    seq: int
+    time: str
+    data: str = ""
+    hdrs: str = ""
+
+
+class _GetReply(msgspec.Struct):
+    message: _StoredReply | None = None
+    error: _ApiError | None = None
+
+
+def _headers(raw: bytes) -> dict[str, str]:
+    lines = raw.decode(errors="replace").split("\r\n")[1:]
+    return {k.strip(): v.strip() for k, _, v in (line.partition(":") for line in lines if line)}
+
+
+def _raise_for(error: _ApiError, subject: str) -> None:
+    if error.err_code in WRONG_SEQUENCE:
+        raise Conflict(f"{subject}: {error.description}")
+    if error.err_code == STORE_FAILED and "per subject" in error.description:
+        raise SubjectTaken(f"{subject} holds a message already")
+    if error.code == 503 or error.err_code in (10023, 10047, STORE_FAILED):
+        raise Unreachable(f"the server cannot store {subject} now: {error.description}")
+    raise Refused(f"the server refuses {subject}: {error.description} ({error.err_code})")
+
+
+class Bus:
+    """A connection in one role. All waits are bounded; a lost server is waited for by reconnecting for ever."""
+
+    def __init__(self, nc: Client, credentials: Credentials) -> None:
+        self.nc = nc
+        self.credentials = credentials
+        self.wire = credentials.wire
+        self.js: JetStreamContext = nc.jetstream()
+
+    @classmethod
+    async def connect(cls, credentials: Credentials, name: str, timeout_s: float = 10.0) -> "Bus":
+        """Connect or raise Unreachable with one clear line. A permission violation is logged as what it is."""
+
+        async def on_error(error: Exception) -> None:
+            log.error("%s: %s", name, error)
+
+        options: dict[str, Any] = (
+            {"user": credentials.user, "password": credentials.password} if credentials.user else {}
+        )
+        if credentials.user:
+            options["inbox_prefix"] = f"_INBOX.{credentials.user}".encode()
+        deadline = time.monotonic() + timeout_s
+        while True:
+            try:
+                nc = await nats.connect(
+                    credentials.url,
+                    name=name,
+                    error_cb=on_error,
+                    max_reconnect_attempts=-1,
+                    reconnect_time_wait=0.25,
+                    connect_timeout=2,
+                    ping_interval=5,
+                    max_outstanding_pings=3,
+                    allow_reconnect=True,
+                    **options,
+                )
+                return cls(nc, credentials)
+            except (OSError, TimeoutError, nats.errors.Error) as e:
+                if "authorization" in str(e).lower():
+                    raise Unreachable(
+                        f"the server at {credentials.url} refuses the credentials of {credentials.role}"
+                    ) from e
+                if time.monotonic() > deadline:
+                    raise Unreachable(f"no NATS server answers at {credentials.url}; is `sluice up` running?") from e
+                await asyncio.sleep(0.2)
+
+    async def close(self) -> None:
+        """Flush what is under way, then close (never `drain`: it hangs with pull subscriptions)."""
+        try:
+            await asyncio.wait_for(self.nc.flush(1), 1.5)
+        except (TimeoutError, nats.errors.Error, OSError) as e:
+            log.debug("flush on close: %s", e)
+        await self.nc.close()
+
+    async def request(
+        self, subject: str, payload: bytes, headers: dict[str, str] | None = None, timeout_s: float = 2.0
+    ) -> Msg:
+        """One request, one answer; Unreachable on time-out or while disconnected."""
+        try:
+            return await self.nc.request(subject, payload, timeout=timeout_s, headers=headers)
+        except (TimeoutError, NoRespondersError, ConnectionClosedError, OutboundBufferLimitError, OSError) as e:
+            raise Unreachable(f"no answer to {subject} within {timeout_s:g} s ({type(e).__name__})") from e
+
+    async def publish(
+        self,
+        subject: str,
+        payload: bytes,
+        *,
+        id: str = "",
+        expect: Expect | None = None,
+        headers: dict[str, str] | None = None,
+        patience_s: float = 30.0,
+    ) -> int:
+        """Store a message and return its sequence. Repeats over outages up to `patience_s`, with the same id.
+
+        Raises Conflict (the expectation failed: perhaps our own earlier try, read back to know), SubjectTaken,
+        Refused, Unreachable.
+        """
+        h = dict(headers or {})
+        if id:
+            h["Nats-Msg-Id"] = id
+        if expect is not None:
+            h["Nats-Expected-Last-Subject-Sequence"] = str(expect.seq)
+            if expect.filter != subject:
+                h["Nats-Expected-Last-Subject-Sequence-Subject"] = expect.filter
+        deadline = time.monotonic() + patience_s
+        pause = 0.05
+        while True:
+            try:
+                reply = await self.request(subject, payload, h or None, timeout_s=3.0)
+                ack = msgspec.json.decode(reply.data, type=_PubAck)
+                if ack.error is not None:
+                    _raise_for(ack.error, subject)
+                return ack.seq
+            except Unreachable:
+                if time.monotonic() + pause > deadline:
+                    raise
+                await asyncio.sleep(pause)
+                pause = min(pause * 2, 2.0)
+
+    async def append(self, event: Event, expect: Expect, patience_s: float = 30.0) -> int:
+        """Store a fact that may happen once: same id already there = its sequence, another one there = Conflict."""
+        subject = event.nats_subject()
+        try:
+            return await self.publish(subject, encode_event(event), id=event.id, expect=expect, patience_s=patience_s)
+        except Conflict:
+            there = await self.last("EVENTS", subject)
+            if there is not None and _id_of(there) == event.id:
+                return there.seq
+            raise
+
+    async def append_batch(self, entries: Sequence[tuple[Event, Expect | None]], patience_s: float = 30.0) -> int:
+        """Store up to 1000 events atomically, all or none; returns the last sequence. Conflict as in `append`."""
+        if len(entries) == 1 and entries[0][1] is not None:
+            return await self.append(entries[0][0], entries[0][1], patience_s)
+        batch = entries[0][0].id
+        last, expect_last = entries[-1]
+        for i, (event, expect) in enumerate(entries[:-1], 1):
+            await self.nc.publish(
+                event.nats_subject(), encode_event(event), headers=_batch_headers(batch, i, event, expect)
+            )
+        headers = _batch_headers(batch, len(entries), last, expect_last) | {"Nats-Batch-Commit": "1"}
+        try:
+            reply = await self.request(last.nats_subject(), encode_event(last), headers, timeout_s=5.0)
+        except Unreachable:
+            if await self._stored(last):
+                return (await self.last("EVENTS", last.nats_subject())).seq  # type: ignore[union-attr]
+            raise
+        ack = msgspec.json.decode(reply.data, type=_PubAck)
+        if ack.error is not None:
+            if await self._stored(last):
+                return (await self.last("EVENTS", last.nats_subject())).seq  # type: ignore[union-attr]
+            _raise_for(ack.error, last.nats_subject())
+        return ack.seq
+
+    async def _stored(self, event: Event) -> bool:
+        there = await self.last("EVENTS", event.nats_subject())
+        return there is not None and _id_of(there) == event.id
+
+    async def last(self, stream: str, subject_filter: str) -> Stored | None:
+        """The newest message under a filter, read by the leader (fit for decisions)."""
+        return await self._get(stream, {"last_by_subj": subject_filter})
+
+    async def get(self, stream: str, seq: int) -> Stored | None:
+        return await self._get(stream, {"seq": seq})
+
+    async def _get(self, stream: str, query: dict[str, Any], patience_s: float = 30.0) -> Stored | None:
+        deadline = time.monotonic() + patience_s
+        while True:
+            try:
+                reply = await self.request(
+                    f"{self.wire.api}.STREAM.MSG.GET.{stream}", msgspec.json.encode(query), timeout_s=3.0
+                )
+                break
+            except Unreachable:
+                if time.monotonic() > deadline:
+                    raise
+                await asyncio.sleep(0.2)
+        answer = msgspec.json.decode(reply.data, type=_GetReply)
+        if answer.error is not None:
+            if answer.error.err_code == NO_MESSAGE:
+                return None
+            _raise_for(answer.error, f"a read of {stream}")
+        m = answer.message
+        assert m is not None
+        headers = _headers(base64.b64decode(m.hdrs)) if m.hdrs else {}
+        return Stored(m.subject, m.seq, base64.b64decode(m.data), headers, m.time)
+
+    async def last_seq(self, stream: str) -> int:
+        """The stream's last sequence; Unreachable when the stream is not there."""
+        return (await self.stream_state(stream))[0]
+
+    async def stream_state(self, stream: str) -> tuple[int, int, str]:
+        """(last sequence, messages, created time)."""
+        reply = await self.request(f"{self.wire.api}.STREAM.INFO.{stream}", b"", timeout_s=5.0)
+        info = msgspec.json.decode(reply.data)
+        if "error" in info:
+            raise Unreachable(f"stream {stream}: {info['error'].get('description')}")
+        return int(info["state"]["last_seq"]), int(info["state"]["messages"]), str(info["created"])
+
+    async def read(self, stream: str, start: int, subject_filter: str = ">", batch: int = 500) -> AsyncIterator[Stored]:
+        """All messages from sequence `start` to the stream's end, in order, by batched direct gets (60k a second)."""
+        while True:
+            count = 0
+            async for stored in self._direct_batch(stream, start, subject_filter, batch):
+                start = stored.seq + 1
+                count += 1
+                yield stored
+            if count < batch:
+                return
+
+    async def _direct_batch(self, stream: str, start: int, subject_filter: str, batch: int) -> AsyncIterator[Stored]:
+        inbox = self.nc.new_inbox()
+        sub = await self.nc.subscribe(inbox, pending_msgs_limit=batch + 16, pending_bytes_limit=-1)
+        try:
+            query = msgspec.json.encode({"seq": start, "next_by_subj": subject_filter, "batch": batch})
+            await self.nc.publish(f"{self.wire.api}.DIRECT.GET.{stream}", query, reply=inbox)
+            while True:
+                try:
+                    msg = await sub.next_msg(timeout=5.0)
+                except (TimeoutError, nats.errors.TimeoutError, ConnectionClosedError) as e:
+                    raise Unreachable(f"reading {stream} from {start} stopped answering") from e
+                h = msg.headers or {}
+                status = h.get("Status")
+                if status in ("204", "404"):
+                    return
+                if status:
+                    raise Unreachable(f"reading {stream} from {start}: {status} {h.get('Description', '')}")
+                yield Stored(h["Nats-Subject"], int(h["Nats-Sequence"]), msg.data, h, h["Nats-Time-Stamp"])
+        finally:
+            await sub.unsubscribe()
+
+
+def _batch_headers(batch: str, sequence: int, event: Event, expect: Expect | None) -> dict[str, str]:
+    h = {"Nats-Batch-Id": batch, "Nats-Batch-Sequence": str(sequence), "Nats-Msg-Id": event.id}
+    if expect is not None:
+        h["Nats-Expected-Last-Subject-Sequence"] = str(expect.seq)
+        if expect.filter != event.nats_subject():
+            h["Nats-Expected-Last-Subject-Sequence-Subject"] = expect.filter
+    return h
+
+
+def _id_of(stored: Stored) -> str:
+    try:
+        return msgspec.json.decode(stored.data, type=Event).id
+    except msgspec.MsgspecError as e:
+        raise BadInput(f"{stored.subject} holds something that is not an event: {e}") from e

@@ -1,0 +1,262 @@
+"""All event types: a frozen struct for the data of each, and the registry `context.entity.verb` -> struct and version.
+
+Past tense, immutable. A field is never removed or given another meaning: that is a new version with an upcaster.
+"""
+
+from typing import Any, NamedTuple
+
+import msgspec
+
+from domain.candles import DatasetInfo
+from domain.genome import Genome
+from domain.results import Find
+from domain.specs import CampaignSpec, Distinct, SearchSpec
+
+
+class EventData(msgspec.Struct, frozen=True):
+    """Base of all event data."""
+
+
+# -- data ---------------------------------------------------------------------------------------------------------
+
+
+class DatasetImported(EventData, frozen=True):
+    """A dataset is registered under its content hash; its bytes lie in ARTIFACTS in `parts` chunks."""
+
+    hash: str
+    info: DatasetInfo
+    source: str
+    parts: int
+    bytes: int
+
+
+class HoldOutLooked(EventData, frozen=True):
+    """Someone evaluated a genome on hold-out candles: a look, counted for ever."""
+
+    dataset: str
+    symbol: str
+    first_ms: int
+    last_ms: int
+    genome_id: str
+    reason: str
+
+
+# -- mining -------------------------------------------------------------------------------------------------------
+
+
+class CampaignRequested(EventData, frozen=True):
+    """A command: mine this. `valid_until` (RFC 3339): after it nobody opens the campaign."""
+
+    spec: CampaignSpec
+    valid_until: str
+    by: str
+
+
+class CampaignRefused(EventData, frozen=True):
+    reason: str
+
+
+class CampaignOpened(EventData, frozen=True):
+    """The spec as frozen, the kernel version that mines it, and who counts as a different owner."""
+
+    spec: CampaignSpec
+    lane: str
+    distinct: Distinct
+
+
+class CampaignFinished(EventData, frozen=True):
+    """Every unit has a verdict. `digest`: SHA-256 over (index, verdict, result digest) in order; `trials`: distinct genomes."""
+
+    digest: str
+    validated: int
+    inconclusive: int
+    parked: int
+    trials: int
+
+
+class UnitOpened(EventData, frozen=True):
+    campaign: str
+    index: int
+    seed: int
+
+
+class ReplicaQueued(EventData, frozen=True):
+    """The replica lies in WORK: an owner is eligible for it."""
+
+    campaign: str
+    replica: int
+
+
+class ReplicaWithheld(EventData, frozen=True):
+    """The replica waits: no live owner is eligible for it."""
+
+    campaign: str
+    replica: int
+    reason: str
+
+
+class ReplicaClaimed(EventData, frozen=True):
+    """A miner took the replica; `takeover_from` (host.slot) when another held it; `generation` it starts from."""
+
+    campaign: str
+    replica: int
+    host: str
+    slot: str
+    claim_seq: int
+    takeover_from: str
+    generation: int
+
+
+class ReplicaReleased(EventData, frozen=True):
+    """The holder stopped in good order and gave the replica back."""
+
+    campaign: str
+    replica: int
+    host: str
+    slot: str
+    claim_seq: int
+
+
+class ReplicaAnswered(EventData, frozen=True):
+    """A result was stored. `counts` is false for a second answer of one owner; `best` is not validated by anybody."""
+
+    campaign: str
+    replica: int
+    host: str
+    slot: str
+    owner: str
+    result_seq: int
+    digest: str
+    counts: bool
+    evaluated: int
+    generations: int
+    seconds: float
+    best: Find | None
+
+
+class ReplicaRequested(EventData, frozen=True):
+    """Owners disagree: one more independent answer is asked for."""
+
+    campaign: str
+    replica: int
+    reason: str
+
+
+class UnitValidated(EventData, frozen=True):
+    """`owners` gave bit-equal outcomes and the independent reference agreed on the finds."""
+
+    campaign: str
+    index: int
+    digest: str
+    distinct: Distinct
+    owners: tuple[str, ...]
+    outvoted: tuple[str, ...]
+    evaluated: int
+    tried_sha256: str
+    finds: tuple[Find, ...]
+
+
+class UnitInconclusive(EventData, frozen=True):
+    """No quorum within the limit of replicas, or the reference disagreed with equal digests (`kernel_flagged`)."""
+
+    campaign: str
+    index: int
+    reason: str
+    kernel_flagged: bool
+
+
+class UnitParked(EventData, frozen=True):
+    """The unit brought every claimant down without progress; it is set aside with its reason."""
+
+    campaign: str
+    index: int
+    replica: int
+    reason: str
+
+
+# -- strategy -----------------------------------------------------------------------------------------------------
+
+
+class StrategyDiscovered(EventData, frozen=True):
+    """First seen in an answer that nobody has confirmed yet."""
+
+    genome: Genome
+    genome_id: str
+    search: SearchSpec
+    find: Find
+    campaign: str
+    unit: str
+
+
+class StrategyValidated(EventData, frozen=True):
+    """Bit-equal at distinct owners and by the reference; says nothing yet about the future."""
+
+    genome: Genome
+    genome_id: str
+    search: SearchSpec
+    find: Find
+    campaign: str
+    unit: str
+
+
+# -- ops ----------------------------------------------------------------------------------------------------------
+
+
+class AgentStarted(EventData, frozen=True):
+    kind: str
+    host: str
+    pid: int
+    version: str
+
+
+class AgentStopped(EventData, frozen=True):
+    """`exit`: the exit status, negative for a signal; `wanted`: a person or the supervisor asked for it."""
+
+    kind: str
+    host: str
+    pid: int
+    exit: int
+    wanted: bool
+
+
+class KernelFlagged(EventData, frozen=True):
+    """The kernel of `lane` and the reference gave different bits: its finds are not to be trusted."""
+
+    lane: str
+    unit: str
+    detail: str
+
+
+class EventType(NamedTuple):
+    struct: type[EventData]
+    version: int
+
+
+REGISTRY: dict[str, EventType] = {
+    "data.dataset.imported": EventType(DatasetImported, 1),
+    "data.holdout.looked": EventType(HoldOutLooked, 1),
+    "cmd.campaign.requested": EventType(CampaignRequested, 1),
+    "mining.campaign.refused": EventType(CampaignRefused, 1),
+    "mining.campaign.opened": EventType(CampaignOpened, 1),
+    "mining.campaign.finished": EventType(CampaignFinished, 1),
+    "mining.unit.opened": EventType(UnitOpened, 1),
+    "mining.queue.replica_queued": EventType(ReplicaQueued, 1),
+    "mining.queue.replica_withheld": EventType(ReplicaWithheld, 1),
+    "mining.unit.replica_claimed": EventType(ReplicaClaimed, 1),
+    "mining.unit.replica_released": EventType(ReplicaReleased, 1),
+    "mining.unit.replica_answered": EventType(ReplicaAnswered, 1),
+    "mining.unit.replica_requested": EventType(ReplicaRequested, 1),
+    "mining.unit.validated": EventType(UnitValidated, 1),
+    "mining.unit.inconclusive": EventType(UnitInconclusive, 1),
+    "mining.unit.parked": EventType(UnitParked, 1),
+    "strategy.strategy.discovered": EventType(StrategyDiscovered, 1),
+    "strategy.strategy.validated": EventType(StrategyValidated, 1),
+    "ops.agent.started": EventType(AgentStarted, 1),
+    "ops.agent.stopped": EventType(AgentStopped, 1),
+    "ops.kernel.flagged": EventType(KernelFlagged, 1),
+}
+_NAMES: dict[type[Any], str] = {entry.struct: name for name, entry in REGISTRY.items()}
+
+
+def type_of(data: EventData) -> str:
+    return _NAMES[type(data)]

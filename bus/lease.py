@@ -1,0 +1,52 @@
+"""One active agent of a kind. The lease only saves work: correctness comes from expected sequences."""
+
+import logging
+import time
+
+from bus.client import Bus, Expect
+from domain.errors import Conflict, SluiceError
+
+log = logging.getLogger("sluice.lease")
+
+
+class Lease:
+    """A key in the LEASE bucket that vanishes after the bucket's TTL unless its holder renews it by compare-and-set."""
+
+    def __init__(self, bus: Bus, kind: str, owner: str, ttl_s: float) -> None:
+        self._bus, self._owner, self._ttl_s = bus, owner, ttl_s
+        self._subject = f"$KV.LEASE.{kind}"
+        self._seq = 0
+        self._renewed = float("-inf")
+
+    async def hold(self) -> bool:
+        """Take or renew; True while we are the active one. Cheap to call: talks to the server at most every TTL/3."""
+        if time.monotonic() - self._renewed < self._ttl_s / 3:
+            return True
+        try:
+            self._seq = await self._bus.publish(
+                self._subject, self._owner.encode(), expect=Expect(self._subject, self._seq), patience_s=0.0
+            )
+            self._renewed = time.monotonic()
+            return True
+        except Conflict:
+            return await self._after_conflict()
+        except SluiceError as e:
+            log.debug("lease not renewed: %s", e)
+            return False
+
+    async def _after_conflict(self) -> bool:
+        """Ours already, free (given up by its holder: taken at the next call), or another's."""
+        there = await self._bus.last("KV_LEASE", self._subject)
+        mine = there is not None and there.data == self._owner.encode()
+        free = there is not None and not there.data
+        self._seq = there.seq if there is not None and (mine or free) else 0
+        self._renewed = time.monotonic() if mine else float("-inf")
+        return mine
+
+    async def release(self) -> None:
+        """Give it up now, so that the next one need not wait for the TTL."""
+        if self._seq:
+            try:
+                await self._bus.publish(self._subject, b"", headers={"KV-Operation": "DEL"}, patience_s=0.0)
+            except SluiceError as e:
+                log.debug("lease not released: %s", e)

@@ -1,0 +1,88 @@
+"""What travels beside the event log: claims, checkpoint headers, heartbeats, progress, parked messages.
+
+Live views and protocol records, not facts: agents that need to remember them turn them into events.
+"""
+
+from typing import Literal
+
+import msgspec
+
+AgentState = Literal["starting", "alive", "stalled", "stopped", "dead"]
+
+
+class Claim(msgspec.Struct, frozen=True):
+    """Who works on a replica. Published by compare-and-set over all claims of the unit; the newest of the replica holds.
+
+    `highest_generation`: the highest ever checkpointed by anybody on this replica; `attempts`: claims since it last
+    rose, this one included. `released`: the holder gave it back in good order; `poisoned`: too many attempts, nobody works.
+    """
+
+    id: str
+    campaign: str
+    unit: str
+    replica: int
+    host: str
+    slot: str
+    highest_generation: int
+    attempts: int
+    start_generation: int = 0
+    taken_from: str = ""
+    released: bool = False
+    poisoned: bool = False
+
+
+class Checkpoint(msgspec.Struct, frozen=True):
+    """The state of a search after `generation`, written by the holder of claim `claim_seq`."""
+
+    campaign: str
+    unit: str
+    replica: int
+    claim_seq: int
+    generation: int
+    lane: str
+    state: bytes
+
+
+class Presence(msgspec.Struct, frozen=True):
+    """A heartbeat. `done`: units answered, events projected, verdicts given … since the agent started; `lane`: miners only."""
+
+    agent: str
+    kind: str
+    host: str
+    pid: int
+    state: AgentState
+    started: str
+    time: str
+    interval_s: float
+    done: int = 0
+    slot: str = ""
+    lane: str = ""
+    detail: str = ""
+
+
+class Progress(msgspec.Struct, frozen=True):
+    """Where a miner is within a replica; at most one a second."""
+
+    campaign: str
+    unit: str
+    index: int
+    replica: int
+    host: str
+    slot: str
+    generation: int
+    generations: int
+    evaluated: int
+    best: float | None
+    time: str
+
+
+class Parked(msgspec.Struct, frozen=True):
+    """A message that could not be handled: where it came from, why, and its bytes."""
+
+    stream: str
+    seq: int
+    subject: str
+    reason: str
+    by: str
+    time: str
+    payload: bytes

@@ -1,0 +1,99 @@
+"""A fast pull with a callback of its own (nats-py's `fetch(n>1)` can stall for seconds, and loses time over restarts)."""
+
+import asyncio
+import time
+from collections import deque
+
+import msgspec
+from nats.aio.msg import Msg
+from nats.aio.subscription import Subscription
+
+from bus.client import Bus
+from domain.errors import Unreachable
+
+
+class ConsumerGone(Unreachable):
+    """The consumer does not exist (any more): create it again."""
+
+
+class Pull:
+    """Keeps one pull request open on a consumer and hands out what arrives, in order.
+
+    `batch` messages a request; with `batch=1` it is fit for work that must not be held back from others.
+    """
+
+    def __init__(self, bus: Bus, stream: str, consumer: str, batch: int, expires_s: float = 5.0) -> None:
+        self.bus = bus
+        self._subject = f"{bus.wire.api}.CONSUMER.MSG.NEXT.{stream}.{consumer}"
+        self._batch = batch
+        self._expires_s = expires_s
+        self._heartbeat_s = max(0.5, expires_s / 5)
+        self._buffer: deque[Msg] = deque()
+        self._arrived = asyncio.Event()
+        self._wanted = 0
+        self._heard = 0.0
+        self._gone = ""
+        self._inbox = ""
+        self._sub: Subscription | None = None
+
+    async def start(self) -> None:
+        self._inbox = self.bus.nc.new_inbox()
+        self._sub = await self.bus.nc.subscribe(
+            self._inbox, cb=self._on_message, pending_msgs_limit=self._batch * 4 + 64, pending_bytes_limit=-1
+        )
+
+    async def stop(self) -> None:
+        if self._sub is not None and not self.bus.nc.is_closed:
+            await self._sub.unsubscribe()
+
+    async def _on_message(self, msg: Msg) -> None:
+        self._heard = time.monotonic()
+        status = (msg.headers or {}).get("Status") if not msg.reply.startswith("$JS.ACK") else None
+        if status is None:
+            self._wanted -= 1
+            self._buffer.append(msg)
+        elif status == "100":
+            return
+        elif status in ("404", "408"):
+            self._wanted = 0
+        else:
+            description = (msg.headers or {}).get("Description", "")
+            self._wanted = 0
+            if "batch completed" not in description.lower():
+                self._gone = f"{status} {description}"
+        self._arrived.set()
+
+    async def _ask(self) -> None:
+        request = {
+            "batch": self._batch,
+            "expires": int(self._expires_s * 1e9),
+            "idle_heartbeat": int(self._heartbeat_s * 1e9),
+        }
+        self._wanted = self._batch
+        self._heard = time.monotonic()
+        await self.bus.nc.publish(self._subject, msgspec.json.encode(request), reply=self._inbox)
+
+    async def next(self, timeout_s: float) -> list[Msg]:
+        """All that has arrived, at least one message; an empty list after `timeout_s`. ConsumerGone when it must be made again."""
+        deadline = time.monotonic() + timeout_s
+        while not self._buffer:
+            if self._gone:
+                gone, self._gone = self._gone, ""
+                raise ConsumerGone(f"{self._subject}: {gone}")
+            now = time.monotonic()
+            if now >= deadline:
+                return []
+            if self._wanted <= 0 or now - self._heard > 2.5 * self._heartbeat_s:
+                await self._ask()
+            self._arrived.clear()
+            # Wake at least once a heartbeat, so that a silent server is noticed and asked anew.
+            wait = min(deadline - now, self._heartbeat_s)
+            try:
+                await asyncio.wait_for(self._arrived.wait(), wait)
+            except TimeoutError:
+                continue
+        out = list(self._buffer)
+        self._buffer.clear()
+        if self._batch > 1 and self._wanted <= 0:
+            await self._ask()
+        return out

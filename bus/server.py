@@ -1,0 +1,190 @@
+"""The embedded nats-server: find the binary, write server.conf, start, wait until healthy, stop."""
+
+import asyncio
+import json
+import os
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from pathlib import Path
+
+import psutil
+
+from bus.accounts import Accounts, accounts_conf, write_private
+from bus.settings import Settings, StateDir
+from domain.errors import BadInput, Unreachable
+
+MIN_VERSION = (2, 12)
+GIB = 1024**3
+
+
+def find_server() -> str:
+    """`SLUICE_NATS_SERVER`, else beside this Python (the pinned wheel), else on PATH."""
+    chosen = os.environ.get("SLUICE_NATS_SERVER")
+    if chosen:
+        if not (Path(chosen).is_file() and os.access(chosen, os.X_OK)):
+            raise Unreachable(
+                f"SLUICE_NATS_SERVER names {chosen}, which is not a program; unset it to use the bundled server"
+            )
+        return chosen
+    beside = Path(sys.executable).parent / ("nats-server.exe" if os.name == "nt" else "nats-server")
+    found = str(beside) if beside.exists() else shutil.which("nats-server")
+    if not found:
+        raise Unreachable("no nats-server was found; run `make setup`, or name one in SLUICE_NATS_SERVER")
+    return found
+
+
+def server_version(binary: str) -> str:
+    """The version as text; Unreachable when it is too old or not a nats-server."""
+    try:
+        out = subprocess.run([binary, "--version"], capture_output=True, text=True, timeout=10, check=False).stdout
+    except (OSError, subprocess.TimeoutExpired) as e:
+        raise Unreachable(f"{binary} cannot be run: {e}") from e
+    m = re.search(r"v?(\d+)\.(\d+)\.(\d+)", out)
+    if not m:
+        raise Unreachable(f"{binary} does not say a nats-server version; name another in SLUICE_NATS_SERVER")
+    if (int(m[1]), int(m[2])) < MIN_VERSION:
+        raise Unreachable(f"nats-server {m[0]} at {binary} is too old, 2.12 or newer is needed; nothing was started")
+    return ".".join(m.groups())
+
+
+def free_port() -> int:
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        return int(s.getsockname()[1])
+
+
+def check_port(port: int) -> None:
+    """Unreachable when something listens there already."""
+    with socket.socket() as s:
+        s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            s.bind(("127.0.0.1", port))
+        except OSError as e:
+            raise Unreachable(
+                f"port {port} is taken; stop what uses it, or choose another with --nats-port (0 = any free one)"
+            ) from e
+
+
+def store_limit(state: StateDir, settings: Settings) -> int:
+    """Bytes JetStream may use: three quarters of the free space (and of what it uses already) unless the settings say more."""
+    if settings.max_store_gb:
+        return settings.max_store_gb * GIB
+    used = sum(f.stat().st_size for f in state.nats_store.rglob("*") if f.is_file())
+    limit = (shutil.disk_usage(state.root).free + used) * 3 // 4
+    if limit < GIB // 4:
+        raise Unreachable(
+            f"less than 256 MB can be used on the disk of {state.root}; free some space, nothing was started"
+        )
+    return limit
+
+
+class Server:
+    """A child process running nats-server on `state`'s store."""
+
+    def __init__(self, state: StateDir, accounts: Accounts, settings: Settings, port: int) -> None:
+        self.state, self.accounts, self.settings, self.port = state, accounts, settings, port
+        self.monitor_port = free_port()
+        self.binary = find_server()
+        self.version = server_version(self.binary)
+        self.process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def url(self) -> str:
+        return f"nats://127.0.0.1:{self.port}"
+
+    def write_conf(self, *, setup: bool) -> None:
+        jetstream = {
+            "store_dir": str(self.state.nats_store),
+            "sync_interval": "always",
+            "max_file_store": store_limit(self.state, self.settings),
+            "max_memory_store": GIB // 4,
+        }
+        head = {
+            "listen": f"127.0.0.1:{self.port}",
+            "http": f"127.0.0.1:{self.monitor_port}",
+            "server_name": "sluice",
+            "max_payload": 8 * 1024 * 1024,
+            "max_pending": 128 * 1024 * 1024,
+            "lame_duck_grace_period": "0s",
+            "lame_duck_duration": "30s",
+            "jetstream": jetstream,
+        }
+        text = "# Written anew at every start of `sluice up`; holds passwords.\n"
+        text += "".join(f"{k}: {json.dumps(v)}\n" for k, v in head.items())
+        write_private(self.state.server_conf, (text + accounts_conf(self.accounts, setup=setup)).encode())
+
+    async def start(self, *, setup: bool = False, timeout_s: float = 20.0) -> None:
+        """Start and wait for /healthz; Unreachable with the server's own last words when it dies."""
+        check_port(self.port)
+        self.write_conf(setup=setup)
+        log_path = self.state.logs / "nats-server.log"
+        with log_path.open("ab") as out:
+            self.process = subprocess.Popen(
+                [self.binary, "-c", str(self.state.server_conf)],
+                stdout=out,
+                stderr=out,
+                stdin=subprocess.DEVNULL,
+                start_new_session=True,
+            )
+        deadline = time.monotonic() + timeout_s
+        while True:
+            if self.process.poll() is not None:
+                words = [
+                    line
+                    for line in log_path.read_text(errors="replace").splitlines()
+                    if "[FTL]" in line or "[ERR]" in line
+                ]
+                last = words[-1].partition("] ")[2] if words else f"exit status {self.process.returncode}"
+                raise Unreachable(f"nats-server did not start: {last} (whole log: {log_path})")
+            if await asyncio.to_thread(self.healthy):
+                return
+            if time.monotonic() > deadline:
+                await self.stop()
+                raise Unreachable(f"nats-server was not healthy within {timeout_s:g} s (log: {log_path})")
+            await asyncio.sleep(0.03)
+
+    def healthy(self) -> bool:
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{self.monitor_port}/healthz", timeout=1) as r:
+                return bool(r.status == 200)
+        except (urllib.error.URLError, OSError):
+            return False
+
+    async def stop(self, timeout_s: float = 4.0) -> None:
+        """SIGTERM, wait, then kill: only the process that we started."""
+        p = self.process
+        if p is None or p.poll() is not None:
+            return
+        p.terminate()
+        deadline = time.monotonic() + timeout_s
+        while p.poll() is None and time.monotonic() < deadline:
+            await asyncio.sleep(0.02)
+        if p.poll() is None:
+            p.kill()
+            p.wait()
+
+
+def stop_leftover(pid: int, create_time: float, timeout_s: float = 4.0) -> bool:
+    """End a process of an earlier run, known by id **and** start time; False when it is no longer there."""
+    try:
+        p = psutil.Process(pid)
+        if abs(p.create_time() - create_time) > 0.05:
+            return False
+        p.send_signal(signal.SIGTERM)
+        try:
+            p.wait(timeout_s)
+        except psutil.TimeoutExpired:
+            p.kill()
+            p.wait(timeout_s)
+    except psutil.NoSuchProcess:
+        return False
+    except psutil.AccessDenied as e:
+        raise BadInput(f"process {pid} of an earlier run cannot be ended: {e}") from e
+    return True

@@ -1,0 +1,42 @@
+"""Create the streams (set-up user only) and verify them (everybody): other settings are reported, never changed."""
+
+from nats.js.errors import APIError, NotFoundError
+
+from bus.client import Bus
+from bus.streams import StreamSpec, difference
+from domain.errors import SluiceError, Unreachable
+
+
+class StreamsDiffer(SluiceError):
+    """A stream on the server is not what this version needs."""
+
+
+async def missing_streams(bus: Bus, specs: tuple[StreamSpec, ...]) -> list[str]:
+    """Names that do not exist yet; StreamsDiffer when one exists with other settings."""
+    missing, wrong = [], []
+    for spec in specs:
+        name = spec.config.name or ""
+        try:
+            info = await bus.js.stream_info(name)
+        except NotFoundError:
+            missing.append(name)
+            continue
+        wrong += [f"{name}: {line}" for line in difference(spec, info.config)]
+    if wrong:
+        raise StreamsDiffer(
+            "streams on the server have other settings than this version needs; nothing was changed: "
+            + "; ".join(wrong)
+        )
+    return missing
+
+
+async def create_streams(bus: Bus, specs: tuple[StreamSpec, ...]) -> list[str]:
+    """Create what is missing and verify the rest; returns the names created."""
+    missing = await missing_streams(bus, specs)
+    for spec in specs:
+        if spec.config.name in missing:
+            try:
+                await bus.js.add_stream(spec.config)
+            except APIError as e:
+                raise Unreachable(f"stream {spec.config.name} cannot be created: {e.description}") from e
+    return missing

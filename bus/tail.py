@@ -1,0 +1,86 @@
+"""Follow a stream from a position, for ever: in order, without a gap, over reconnects and server restarts."""
+
+import asyncio
+import logging
+import uuid
+
+import msgspec
+from nats.aio.msg import Msg
+
+from bus.client import Bus, Stored
+from bus.pull import ConsumerGone, Pull
+from domain.errors import Unreachable
+
+log = logging.getLogger("sluice.tail")
+
+
+class Tail:
+    """An ordered reader. `position` is the last sequence handed out; after any doubt the consumer is made anew from there."""
+
+    def __init__(self, bus: Bus, stream: str, position: int = 0, subject_filter: str = "", batch: int = 500) -> None:
+        self.bus = bus
+        self.stream = stream
+        self.position = position
+        self._filter = subject_filter
+        self._batch = batch
+        self._pull: Pull | None = None
+        self._consumer_seq = 0
+
+    async def _open(self) -> Pull:
+        name = f"tail-{uuid.uuid4().hex[:12]}"
+        config = {
+            "name": name,
+            "ack_policy": "none",
+            "deliver_policy": "by_start_sequence",
+            "opt_start_seq": self.position + 1,
+            "mem_storage": True,
+            "num_replicas": 1,
+            "inactive_threshold": 60_000_000_000,
+        }
+        if self._filter:
+            config["filter_subject"] = self._filter
+        subject = f"{self.bus.wire.api}.CONSUMER.CREATE.{self.stream}.{name}"
+        if self._filter:
+            subject += f".{self._filter}"
+        payload = msgspec.json.encode({"stream_name": self.stream, "config": config, "action": "create"})
+        reply = msgspec.json.decode((await self.bus.request(subject, payload, timeout_s=3.0)).data)
+        if "error" in reply:
+            raise Unreachable(f"cannot follow {self.stream}: {reply['error'].get('description')}")
+        pull = Pull(self.bus, self.stream, name, self._batch)
+        await pull.start()
+        self._consumer_seq = 0
+        return pull
+
+    async def next(self, timeout_s: float) -> list[Stored]:
+        """New messages in order, or an empty list after `timeout_s` (also while the server is away)."""
+        try:
+            if self._pull is None:
+                self._pull = await self._open()
+            return self._accept(await self._pull.next(timeout_s))
+        except Unreachable as e:
+            if not isinstance(e, ConsumerGone):
+                log.debug("%s", e)
+                await asyncio.sleep(min(timeout_s, 0.3))
+            await self._drop()
+            return []
+
+    def _accept(self, messages: list[Msg]) -> list[Stored]:
+        out = []
+        for m in messages:
+            # $JS.ACK.<stream>.<consumer>.<delivered>.<stream seq>.<consumer seq>.<time ns>.<pending>
+            tokens = m.reply.split(".")
+            seq, consumer_seq = int(tokens[-4]), int(tokens[-3])
+            if consumer_seq != self._consumer_seq + 1:
+                raise ConsumerGone(f"{self.stream}: consumer sequence {consumer_seq} after {self._consumer_seq}")
+            self._consumer_seq = consumer_seq
+            self.position = seq
+            out.append(Stored(m.subject, seq, m.data, m.headers or {}, tokens[-2]))
+        return out
+
+    async def _drop(self) -> None:
+        pull, self._pull = self._pull, None
+        if pull is not None:
+            await pull.stop()
+
+    async def close(self) -> None:
+        await self._drop()
