@@ -59,20 +59,28 @@ class Candles:
         return sha256_hex(self.to_bytes())
 
 
-def candles_from_bytes(data: bytes) -> Candles:
-    """Inverse of `Candles.to_bytes`; raises BadInput when the bytes are not a dataset."""
+def info_from_bytes(data: bytes) -> DatasetInfo:
+    """The header of a dataset from its first bytes (the columns may be cut off); raises BadInput when there is none."""
+    return _header(data)[0]
+
+
+def _header(data: bytes) -> tuple[DatasetInfo, int]:
     if not data.startswith(_MAGIC):
         raise BadInput("these bytes are not a dataset of candles")
     end = data.find(b"\n", len(_MAGIC))
     if end < 0:
         raise BadInput("the dataset is cut within its header")
     try:
-        info = msgspec.json.decode(data[len(_MAGIC) : end], type=DatasetInfo)
+        return msgspec.json.decode(data[len(_MAGIC) : end], type=DatasetInfo), end + 1
     except msgspec.MsgspecError as e:
         raise BadInput(f"the header of the dataset cannot be read: {e}") from e
-    got, expected = len(data) - end - 1, 8 * len(COLUMNS) * info.candles
-    if got != expected:
-        raise BadInput(f"the dataset is cut: {got} bytes of candles, {expected} expected")
-    body = np.frombuffer(data, dtype="<i8", offset=end + 1)
-    table = body.reshape(len(COLUMNS), info.candles)
+
+
+def candles_from_bytes(data: bytes) -> Candles:
+    """Inverse of `Candles.to_bytes`; raises BadInput when the bytes are not a dataset."""
+    info, start = _header(data)
+    expected = len(COLUMNS) * info.candles * 8
+    if info.candles < 1 or len(data) - start != expected:
+        raise BadInput(f"the dataset is cut: {len(data) - start} bytes of columns, {expected} expected")
+    table = np.frombuffer(data, dtype="<i8", offset=start).reshape(len(COLUMNS), info.candles)
     return Candles(info, {name: table[i] for i, name in enumerate(COLUMNS)})

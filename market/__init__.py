@@ -1,0 +1,1 @@
+"""Candles and datasets: import, store, verify, resample, reconcile; exact integers, named by their content."""
