@@ -6,9 +6,13 @@ Its hash is part of a strategy's id: a find under other costs is another strateg
 import msgspec
 
 from domain.errors import BadInput
+from domain.hashing import same_spelling
+
+_COSTS = ("taker_bps", "maker_bps", "slippage_bps", "opening_fee_bps", "rollover_bps", "maintenance_margin_bps")
+_AMOUNTS = ("start_equity", "max_balance", "max_position", "max_pnl")
 
 
-class MarketRules(msgspec.Struct, frozen=True, omit_defaults=True):
+class MarketRules(msgspec.Struct, frozen=True):
     """Increments as decimals: a price is `ticks / 10**price_decimals`, a size `lots / 10**size_decimals`.
 
     `min_notional` in quote currency: a smaller order is not placed.
@@ -18,8 +22,11 @@ class MarketRules(msgspec.Struct, frozen=True, omit_defaults=True):
     size_decimals: int
     min_notional: float = 0.0
 
+    def __post_init__(self) -> None:
+        same_spelling(self, "min_notional")
 
-class ExecutionModel(msgspec.Struct, frozen=True, omit_defaults=True):
+
+class ExecutionModel(msgspec.Struct, frozen=True):
     """Costs in basis points of notional; margin costs apply to shorts and to leverage above 1 only."""
 
     version: int = 1
@@ -36,13 +43,16 @@ class ExecutionModel(msgspec.Struct, frozen=True, omit_defaults=True):
     max_pnl: float = 1_000_000.0
     market: MarketRules = MarketRules(8, 8)
 
+    def __post_init__(self) -> None:
+        same_spelling(self, *_COSTS, *_AMOUNTS)
+
 
 def validate_execution(m: ExecutionModel) -> None:
     """Raise BadInput unless every cost is finite and in a sane range."""
-    for name in ("taker_bps", "maker_bps", "slippage_bps", "opening_fee_bps", "rollover_bps", "maintenance_margin_bps"):
+    for name in _COSTS:
         if not 0 <= getattr(m, name) < 5_000:
             raise BadInput(f"{name} must be 0 to below 5000, not {getattr(m, name)}")
-    for name in ("start_equity", "max_balance", "max_position", "max_pnl"):
+    for name in _AMOUNTS:
         if not 0 < getattr(m, name) < 1e15:
             raise BadInput(f"{name} must be a positive amount, not {getattr(m, name)}")
     if m.version != 1:

@@ -9,7 +9,7 @@ from typing import Literal
 import msgspec
 
 from domain.errors import BadInput
-from domain.hashing import content_hash
+from domain.hashing import content_hash, same_spelling
 
 Kind = Literal["open", "high", "low", "close", "volume", "sma", "ema", "rsi", "volume_sma", "const"]
 Op = Literal[">", "<", "crosses_above", "crosses_below"]
@@ -31,12 +31,15 @@ MAX_RULES = 8
 MIRROR: dict[Op, Op] = {">": "<", "<": ">", "crosses_above": "crosses_below", "crosses_below": "crosses_above"}
 
 
-class Operand(msgspec.Struct, frozen=True, omit_defaults=True, order=False):
+class Operand(msgspec.Struct, frozen=True):
     """A field of the candle, an indicator of `period` candles, or a constant `value`."""
 
     kind: Kind
     period: int = 0
     value: float = 0.0
+
+    def __post_init__(self) -> None:
+        same_spelling(self, "value")
 
     def key(self) -> tuple[int, int, float]:
         return (KINDS.index(self.kind), self.period, self.value)
@@ -53,19 +56,22 @@ class Rule(msgspec.Struct, frozen=True):
         return (*self.left.key(), OPS.index(self.op), *self.right.key())
 
 
-class RuleSet(msgspec.Struct, frozen=True, omit_defaults=True):
+class RuleSet(msgspec.Struct, frozen=True):
     """The rules of one side: all of `entry` to open, any of `exit` to close."""
 
     entry: tuple[Rule, ...] = ()
     exit: tuple[Rule, ...] = ()
 
 
-class Sizing(msgspec.Struct, frozen=True, omit_defaults=True):
+class Sizing(msgspec.Struct, frozen=True):
     """How much a trade may cost, entry fee included: a fixed `amount` of quote currency, or `fraction_bps` of equity."""
 
     mode: Literal["fixed", "fraction"] = "fraction"
     fraction_bps: int = 0
     amount: float = 0.0
+
+    def __post_init__(self) -> None:
+        same_spelling(self, "amount")
 
 
 class Risk(msgspec.Struct, frozen=True):
@@ -79,7 +85,7 @@ class Risk(msgspec.Struct, frozen=True):
     leverage: int = 1
 
 
-class Genome(msgspec.Struct, frozen=True, omit_defaults=True):
+class Genome(msgspec.Struct, frozen=True):
     """One candidate strategy, without market or costs. Use `canonical_genome` before hashing or storing."""
 
     direction: Direction
@@ -88,17 +94,11 @@ class Genome(msgspec.Struct, frozen=True, omit_defaults=True):
     short: RuleSet = RuleSet()
 
 
-def _canonical_operand(o: Operand) -> Operand:
-    """30 and 30.0 compare equal, as do 0.0 and -0.0, yet are not the same JSON: one spelling for each number."""
-    return Operand(o.kind, o.period, float(o.value) + 0.0)
-
-
 def canonical_rule(rule: Rule) -> Rule:
     """The same rule written one way: operands in a fixed order (`a > b` and `b < a` are one rule)."""
-    left, right = _canonical_operand(rule.left), _canonical_operand(rule.right)
-    if left.key() <= right.key():
-        return Rule(left, rule.op, right)
-    return Rule(right, MIRROR[rule.op], left)
+    if rule.left.key() <= rule.right.key():
+        return rule
+    return Rule(rule.right, MIRROR[rule.op], rule.left)
 
 
 def _canonical_rules(rules: tuple[Rule, ...]) -> tuple[Rule, ...]:
@@ -112,8 +112,7 @@ def canonical_genome(genome: Genome) -> Genome:
         side: RuleSet(_canonical_rules(getattr(genome, side).entry), _canonical_rules(getattr(genome, side).exit))
         for side in ("long", "short")
     }
-    sizing = msgspec.structs.replace(genome.risk.sizing, amount=float(genome.risk.sizing.amount) + 0.0)
-    return msgspec.structs.replace(genome, **sides, risk=msgspec.structs.replace(genome.risk, sizing=sizing))
+    return msgspec.structs.replace(genome, **sides)
 
 
 def genome_id(genome: Genome) -> str:

@@ -11,8 +11,18 @@ NAMESPACE = uuid.UUID("5b1f9c1e-6d0a-5c0e-9d51-511ce0000001")
 
 
 def canonical(obj: Any) -> bytes:
-    """JSON with sorted keys, no spaces, shortest round-trip floats: equal objects give equal bytes."""
+    """JSON without spaces, mapping keys sorted, struct fields in their order, shortest round-trip floats.
+
+    Equal objects give equal bytes, if their float fields went through `same_spelling` and no struct omits defaults
+    (msgspec omits by identity: a 0.0 that was computed would be written, the very default would not).
+    """
     return _ENCODER.encode(obj)
+
+
+def same_spelling(obj: msgspec.Struct, *names: str) -> None:
+    """Make float fields of a new struct floats: 30 and 30.0 are equal, as are 0.0 and -0.0, but not as JSON."""
+    for name in names:
+        msgspec.structs.force_setattr(obj, name, float(getattr(obj, name)) + 0.0)
 
 
 def sha256_hex(data: bytes) -> str:
