@@ -1,0 +1,112 @@
+"""The records in which genomes, costs and trades reach the compiled kernels, and how a genome becomes records.
+
+A rule's operand is a row of the feature matrix, or a constant when its row is -1. A genome's rules are four spans of the
+chunk's one rule table: `long_entry` to `long_exit` to `short_entry` to `short_exit` to `end`.
+"""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from domain.genome import OPS, Genome, Operand, RuleSet
+from kernels.terms import Costs
+from kernels.trade import REASONS, Trade
+
+RULE = np.dtype([("left", "i8"), ("right", "i8"), ("op", "i8"), ("left_value", "f8"), ("right_value", "f8")])
+GENOME = np.dtype(
+    [
+        ("long_entry", "i8"),
+        ("long_exit", "i8"),
+        ("short_entry", "i8"),
+        ("short_exit", "i8"),
+        ("end", "i8"),
+        ("max_hold", "i8"),
+        ("stop_frac", "f8"),
+        ("target_frac", "f8"),
+        ("trailing_frac", "f8"),
+        ("amount", "f8"),
+        ("fraction", "f8"),
+        ("leverage", "f8"),
+    ]
+)
+_FLOAT_COSTS = tuple(n for n in Costs.__struct_fields__ if n not in ("granularity_ms", "max_missing"))
+COSTS = np.dtype([(n, "f8") for n in _FLOAT_COSTS] + [("granularity_ms", "i8"), ("max_missing", "i8")])
+TRADE = np.dtype(
+    [
+        ("entry_index", "i8"),
+        ("exit_index", "i8"),
+        ("side", "i8"),
+        ("margin", "i8"),
+        ("reason", "i8"),
+        ("candles_held", "i8"),
+        ("lots", "f8"),
+        ("entry_price", "f8"),
+        ("exit_price", "f8"),
+        ("entry_notional", "f8"),
+        ("exit_notional", "f8"),
+        ("entry_costs", "f8"),
+        ("fees", "f8"),
+        ("pnl", "f8"),
+        ("equity_before", "f8"),
+        ("equity_after", "f8"),
+    ]
+)
+
+
+def operands_of(genome: Genome) -> list[Operand]:
+    """Every operand of the genome that needs a row of the feature matrix (constants do not), repeats included."""
+    rules = (*genome.long.entry, *genome.long.exit, *genome.short.entry, *genome.short.exit)
+    return [o for r in rules for o in (r.left, r.right) if o.kind != "const"]
+
+
+def encode_costs(costs: Costs) -> NDArray[np.void]:
+    """Shape (1,), dtype COSTS."""
+    return np.array([tuple(getattr(costs, n) for n in Costs.__struct_fields__)], dtype=COSTS)
+
+
+def encode_genomes(genomes: Sequence[Genome], rows: Mapping[Operand, int]) -> tuple[NDArray[np.void], NDArray[np.void]]:
+    """(genomes (G,) dtype GENOME, their rules (R,) dtype RULE); `rows` holds every operand but the constants."""
+    rules: list[tuple[int, int, int, float, float]] = []
+    records: list[tuple[float, ...]] = []
+
+    def add(side: RuleSet) -> tuple[int, int]:
+        spans = []
+        for part in (side.entry, side.exit):
+            spans.append(len(rules))
+            rules.extend(
+                (rows.get(r.left, -1), rows.get(r.right, -1), OPS.index(r.op), r.left.value, r.right.value)
+                for r in part
+            )
+        return spans[0], spans[1]
+
+    for g in genomes:
+        risk = g.risk
+        spans = (*add(g.long), *add(g.short), len(rules))
+        records.append(
+            (
+                *spans,
+                risk.max_hold,
+                risk.stop_bps / 10_000.0,
+                risk.target_bps / 10_000.0,
+                risk.trailing_bps / 10_000.0,
+                risk.sizing.amount,
+                risk.sizing.fraction_bps / 10_000.0,
+                float(risk.leverage),
+            )
+        )
+    return np.array(records, dtype=GENOME), np.array(rules, dtype=RULE)
+
+
+def decode_trade(record: np.void) -> Trade:
+    return Trade(
+        entry_index=int(record["entry_index"]),
+        exit_index=int(record["exit_index"]),
+        side=int(record["side"]),
+        lots=int(record["lots"]),
+        entry_price=float(record["entry_price"]),
+        exit_price=float(record["exit_price"]),
+        fees=float(record["fees"]),
+        pnl=float(record["pnl"]),
+        reason=REASONS[int(record["reason"])],
+    )

@@ -1,0 +1,56 @@
+"""How large, and at which tick: the float64 formulas that kernel, reference and trader share (no copy of them exists).
+
+Plain Python functions on floats. The reference calls them as they are, `kernels.loop` compiles these very function
+objects, the trader turns their whole numbers into Decimals. Ticks and lots are whole numbers held in float64: a price is
+`ticks / tick_scale`, a size `lots / lot_scale`, where a scale is 10 to the power of the market's decimals.
+
+Rounding is against us, but a level that lies on the tick grid must stay there although 1 - 0.02 and decimal prices have
+no exact float64. Every quotient or product that leads to `price * scale` adds at most 2**-53 of its value, and there are
+less than eight of them: whatever is nearer to a whole tick than `GRID_TOLERANCE` (2**-49) of its value *is* that tick.
+The grid is resolved for prices up to 2**48 ticks; above, rounding goes to the nearest tick, and from 2**52 ticks on a
+float64 has no fraction left to round.
+
+A module-level function here may call no other one: numba compiles each alone.
+"""
+
+GRID_TOLERANCE = 2.0**-49
+NO_FRACTION = 2.0**52
+NOT_FINITE = float("inf")
+
+
+def whole_ticks(price: float, up: bool, tick_scale: float) -> float:
+    """`price` in whole ticks, rounded up or down; prices are positive, NaN and infinity are returned as they are."""
+    x = price * tick_scale
+    if not x < NO_FRACTION:
+        return x
+    nearest = float(int(x + 0.5))
+    if abs(x - nearest) <= x * GRID_TOLERANCE:
+        return nearest
+    below = float(int(x))
+    return below + 1.0 if up else below
+
+
+def size_in_lots(
+    equity: float,
+    budget: float,
+    leverage: float,
+    price: float,
+    entry_cost_frac: float,
+    lot_scale: float,
+    min_notional: float,
+) -> float:
+    """Whole lots that `budget` pays for, margin (notional / leverage) and entry costs together; 0.0 = no entry.
+
+    `budget`, `equity` and `min_notional` in quote currency, `price` the fill's price, `entry_cost_frac` the fees due at
+    entry as a fraction of notional. No entry without equity, with a budget above equity, below one lot, below
+    `min_notional`, or when the number of lots overflows.
+    """
+    if not (0.0 < budget <= equity and price > 0.0):
+        return 0.0
+    x = budget * leverage / (price * (1.0 + leverage * entry_cost_frac)) * lot_scale
+    if not x < NOT_FINITE:
+        return 0.0
+    lots = float(int(x)) if x < NO_FRACTION else x
+    if lots < 1.0 or lots / lot_scale * price < min_notional:
+        return 0.0
+    return lots

@@ -1,0 +1,147 @@
+"""From trades to figures, compiled: a tier 1 row, the daily equity, and the batch over genomes that yields the rows."""
+
+import numpy as np
+
+from domain.metrics import FLAG_BALANCE, FLAG_NOT_FINITE, FLAG_PNL, FLAG_POSITION, T1
+from kernels.jit import jit
+from kernels.loop import simulate
+from kernels.terms import DAY_MS, ROLLOVER_MS
+
+_TRADES, _WINS, _NET, _RETURN = T1["trades"], T1["wins"], T1["net_pnl"], T1["return_frac"]
+_PROFIT, _LOSS, _FEES, _TURNOVER = T1["gross_profit"], T1["gross_loss"], T1["fees"], T1["turnover"]
+_WIN_RATE, _FACTOR, _EXPECTANCY = T1["win_rate"], T1["profit_factor"], T1["expectancy"]
+_BEST, _WORST, _SHARPE, _SORTINO = T1["best_trade"], T1["worst_trade"], T1["sharpe"], T1["sortino"]
+_CALMAR, _DRAWDOWN, _EXPOSURE = T1["calmar"], T1["max_drawdown"], T1["exposure"]
+_FINAL, _FLAGS = T1["final_equity"], T1["flags"]
+
+
+@jit
+def deviations(trades, count, out):
+    """Sharpe and Sortino per trade (not annualised), two passes in order of the trades; NaN below two trades. In place."""
+    if count < 2:
+        return
+    total = 0.0
+    for i in range(count):
+        total += trades[i].pnl / trades[i].equity_before
+    mean = total / count
+    squares = 0.0
+    below = 0.0
+    for i in range(count):
+        r = trades[i].pnl / trades[i].equity_before
+        squares += (r - mean) * (r - mean)
+        if r < 0.0:
+            below += r * r
+    spread = np.sqrt(squares / (count - 1))
+    downside = np.sqrt(below / count)
+    if spread > 0.0:
+        out[_SHARPE] = mean / spread
+    if downside > 0.0:
+        out[_SORTINO] = mean / downside
+
+
+@jit
+def tier1_row(trades, count, costs, candles, out):
+    """Fill `out` (len(TIER1),) from the first `count` trades of a window of `candles`. Formulas: `kernels.reference_figures`."""
+    out[:] = np.nan
+    out[_TRADES] = count
+    out[_FLAGS] = 0.0
+    if count == 0:
+        return
+    wins, held, flags = 0, 0, 0
+    net, profit, loss, fees, turnover = 0.0, 0.0, 0.0, 0.0, 0.0
+    best, worst = trades[0].pnl, trades[0].pnl
+    peak, drawdown = costs.start_equity, 0.0
+    for i in range(count):
+        trade = trades[i]
+        pnl, equity = trade.pnl, trade.equity_after
+        net += pnl
+        fees += trade.fees
+        turnover += trade.entry_notional + trade.exit_notional
+        held += trade.candles_held
+        if pnl > 0.0:
+            wins += 1
+            profit += pnl
+        else:
+            loss -= pnl
+        best = pnl if pnl > best else best
+        worst = pnl if pnl < worst else worst
+        peak = equity if equity > peak else peak
+        fall = (peak - equity) / peak
+        drawdown = fall if fall > drawdown else drawdown
+        if equity > costs.max_balance:
+            flags |= FLAG_BALANCE
+        if trade.entry_notional > costs.max_position:
+            flags |= FLAG_POSITION
+        if not (np.isfinite(equity) and np.isfinite(trade.entry_notional) and np.isfinite(trade.exit_notional)):
+            flags |= FLAG_NOT_FINITE
+    if abs(net) > costs.max_pnl:
+        flags |= FLAG_PNL
+    out[_WINS] = wins
+    out[_NET] = net
+    out[_RETURN] = net / costs.start_equity
+    out[_PROFIT] = profit
+    out[_LOSS] = loss
+    out[_FEES] = fees
+    out[_TURNOVER] = turnover
+    out[_WIN_RATE] = wins / count
+    if loss > 0.0:
+        out[_FACTOR] = profit / loss
+    out[_EXPECTANCY] = net / count
+    out[_BEST] = best
+    out[_WORST] = worst
+    out[_DRAWDOWN] = drawdown
+    if drawdown > 0.0:
+        out[_CALMAR] = out[_RETURN] / drawdown
+    out[_EXPOSURE] = held / candles
+    out[_FINAL] = trades[count - 1].equity_after
+    out[_FLAGS] = flags
+    deviations(trades, count, out)
+
+
+@jit
+def tier1_batch(features, rules, genomes, costs, time_ms, open_, high, low, close, start, stop, trades, out):
+    """Rows `out` (G, len(TIER1)) of `genomes` over one window; `trades` is scratch. In place."""
+    for i in range(len(genomes)):
+        count = simulate(features, rules, genomes[i], costs[0], time_ms, open_, high, low, close, start, stop, trades)
+        tier1_row(trades, count, costs[0], stop - start, out[i])
+
+
+@jit
+def list_trades(features, rules, genomes, costs, time_ms, open_, high, low, close, start, stop, trades):
+    """Trades of the first genome, in place; returns their number."""
+    return simulate(features, rules, genomes[0], costs[0], time_ms, open_, high, low, close, start, stop, trades)
+
+
+@jit
+def daily_marks(trades, count, costs, time_ms, close, start, stop, out):
+    """Equity at the last close of every UTC day from the window's first to its last, in place.
+
+    `out` (days,). Open positions are valued at the close: entry costs and rollover due so far are deducted, exit costs
+    are not. A day without candles repeats the day before.
+    """
+    first_day = time_ms[start] // DAY_MS
+    equity = costs[0].start_equity
+    done = 0
+    filled = 0
+    for c in range(start, stop):
+        while done < count and trades[done].exit_index <= c:
+            equity = trades[done].equity_after
+            done += 1
+        day = time_ms[c] // DAY_MS
+        if c + 1 < stop and time_ms[c + 1] // DAY_MS == day:
+            continue
+        mark = equity
+        if done < count and trades[done].entry_index <= c:
+            trade = trades[done]
+            size = trade.lots / costs[0].lot_scale
+            gross = (close[c] - trade.entry_price) * size if trade.side > 0 else (trade.entry_price - close[c]) * size
+            rollover = 0.0
+            if trade.margin:
+                held_ms = time_ms[c] + costs[0].granularity_ms - time_ms[trade.entry_index]
+                rollover = trade.entry_notional * costs[0].rollover_frac * (held_ms // ROLLOVER_MS)
+            mark = equity + (gross - (trade.entry_costs + rollover))
+        while filled < day - first_day:
+            out[filled] = out[filled - 1]
+            filled += 1
+        out[filled] = mark
+        filled += 1
