@@ -194,8 +194,7 @@ def simulate(features, rules, g, costs, time_ms, open_, high, low, close, start,
     while t + 1 < stop:
         side = entry_side(features, t, rules, g)
         entry = t + 1
-        missing = (time_ms[entry] - time_ms[t]) // costs.granularity_ms - 1
-        if side == 0 or missing > costs.max_missing:
+        if side == 0 or (time_ms[entry] - time_ms[t]) // costs.granularity_ms - 1 > costs.max_missing:
             t = entry
             continue
         trade = trades[count]
