@@ -1,0 +1,74 @@
+"""Fitness and the order of genomes."""
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from domain.metrics import FLAG_PNL, FLAG_POSITION, T1, TIER1
+from kernels.evolution.ranking import Fitness, measure, rank_key, standing
+
+fitnesses = st.builds(
+    lambda objective, trades, flags: Fitness(objective if trades else math.nan, trades, flags),
+    st.floats(-10, 10) | st.just(math.nan) | st.just(math.inf),
+    st.integers(0, 100),
+    st.sampled_from([0, 0, 0, 1, 4, 8]),
+)
+
+
+def row(return_frac: float, trades: int, flags: int = 0) -> list[float]:
+    out = [math.nan] * len(TIER1)
+    out[T1["return_frac"]], out[T1["trades"]], out[T1["flags"]] = return_frac, trades, flags
+    return out
+
+
+def test_fitness_is_the_mean_return_the_sum_of_trades_and_all_flags() -> None:
+    table = np.array([[row(0.1, 3), row(0.4, 5)], [row(0.2, 1, FLAG_PNL), row(0.1, 1, FLAG_POSITION)]])
+    one, two = measure(table)
+    assert one == Fitness((0.1 + 0.4) / 2, 8, 0)
+    assert (two.trades, two.flags, two.eligible) == (2, FLAG_PNL | FLAG_POSITION, False)
+
+
+def test_a_window_without_trades_leaves_no_objective() -> None:
+    never, seldom = measure(np.array([[row(math.nan, 0)] * 2, [row(0.3, 9), row(math.nan, 0)]]))
+    assert math.isnan(never.objective)
+    assert math.isnan(seldom.objective)
+    assert not never.eligible
+    assert not seldom.eligible
+
+
+def test_the_order_is_limits_then_trades_then_return_then_hash() -> None:
+    ranked = [
+        (Fitness(0.2, 60, 0), b"b"),
+        (Fitness(0.2, 99, 0), b"c"),
+        (Fitness(-0.9, 60, 0), b"a"),
+        (Fitness(5.0, 59, 0), b"a"),
+        (Fitness(0.1, 1, 0), b"a"),
+        (Fitness(math.nan, 0, 0), b"a"),
+        (Fitness(math.nan, 0, 0), b"b"),
+        (Fitness(1e99, 100, FLAG_PNL), b"a"),
+        (Fitness(2e99, 100, FLAG_PNL), b"b"),
+    ]
+    assert sorted(reversed(ranked), key=lambda x: rank_key(*x, 60)) == ranked
+
+
+def test_without_a_wanted_number_of_trades_none_at_all_still_ranks_behind() -> None:
+    assert standing(Fitness(-0.5, 1, 0), 0) < standing(Fitness(math.nan, 0, 0), 0)
+
+
+@given(st.lists(st.tuples(fitnesses, st.binary(min_size=2, max_size=2)), unique_by=lambda x: x[1]), st.randoms())
+def test_ranking_is_a_total_order_whatever_the_figures(items: list[tuple[Fitness, bytes]], random) -> None:
+    def order(some: list[tuple[Fitness, bytes]]) -> list[bytes]:
+        return [key for _, key in sorted(some, key=lambda x: rank_key(*x, 50))]
+
+    mixed = list(items)
+    random.shuffle(mixed)
+    assert order(mixed) == order(items)
+
+
+@pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
+def test_a_figure_that_is_not_finite_never_wins(bad: float) -> None:
+    assert not Fitness(bad, 100, 0).eligible
+    assert standing(Fitness(bad, 100, 0), 50) > standing(Fitness(-1.0, 1, 0), 50)
