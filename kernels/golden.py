@@ -33,7 +33,7 @@ def _digest(*arrays: NDArray[Any]) -> str:
 
 
 def golden_digests(evaluator_class: Any) -> dict[str, str]:
-    """Case -> digest: the candles, each genome's tier 1 rows, trades' days and tier 2 row, and buy & hold."""
+    """Case -> digest: the candles, each genome's tier 1 rows, daily equity and tier 2 row, and buy & hold."""
     candles = golden_candles()
     evaluator = evaluator_class(candles, EXECUTION)
     genomes = golden_genomes()
