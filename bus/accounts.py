@@ -51,10 +51,11 @@ ROLES: dict[str, list[str]] = {
     ],
     "validator": [*_AGENT, "ev.mining.unit.>", "ev.strategy.>", "ev.ops.kernel.>"],
     "projector": [*_AGENT],
-    "watchdog": [*_AGENT, "ev.ops.>"],
+    # Buckets in memory do not outlive the server: its owner makes them anew after every start.
+    "watchdog": [*_AGENT, "ev.ops.>", "$JS.API.STREAM.CREATE.KV_PRESENCE", "$JS.API.STREAM.CREATE.KV_LEASE"],
     "web": [*_READ, "ev.cmd.>"],
 }
-_MINER_ALLOW = ["sluice.api.>", "$JS.ACK.WORK.>"]
+_MINER_ALLOW = ["sluice.api.>", "$JS.ACK.WORK.>", "parked.miner.*.*"]
 _SERVICES = [
     # subject in the main account, name in the miners' account
     ("$JS.API.CONSUMER.MSG.NEXT.WORK.*", "sluice.api.CONSUMER.MSG.NEXT.WORK.*"),
@@ -68,6 +69,7 @@ _SERVICES = [
     ("ckpt.*.*.*.*", ""),
     ("art.*.*.*", ""),
     ("telem.*.*.*", ""),
+    ("parked.miner.*.*", ""),
     ("$KV.PRESENCE.*.*", "presence.*.*"),
 ]
 

@@ -7,6 +7,7 @@ import asyncio
 import base64
 import logging
 import time
+import uuid
 from collections.abc import AsyncIterator, Sequence
 from typing import Any, NamedTuple
 
@@ -226,27 +227,37 @@ class Bus:
 
     async def append_batch(self, entries: Sequence[tuple[Event, Expect | None]], patience_s: float = 30.0) -> int:
         """Store up to 1000 events atomically, all or none; returns the last sequence. Conflict as in `append`."""
-        if len(entries) == 1 and entries[0][1] is not None:
-            return await self.append(entries[0][0], entries[0][1], patience_s)
-        batch = entries[0][0].id
-        last, expect_last = entries[-1]
+        if len(entries) == 1:
+            only, expect = entries[0]
+            if expect is not None:
+                return await self.append(only, expect, patience_s)
+            return await self.publish(only.nats_subject(), encode_event(only), id=only.id, patience_s=patience_s)
+        batch = uuid.uuid4().hex
+        first, last = entries[0][0], entries[-1][0]
         for i, (event, expect) in enumerate(entries[:-1], 1):
             await self.nc.publish(
                 event.nats_subject(), encode_event(event), headers=_batch_headers(batch, i, event, expect)
             )
-        headers = _batch_headers(batch, len(entries), last, expect_last) | {"Nats-Batch-Commit": "1"}
+        headers = _batch_headers(batch, len(entries), last, entries[-1][1]) | {"Nats-Batch-Commit": "1"}
         try:
             reply = await self.request(last.nats_subject(), encode_event(last), headers, timeout_s=5.0)
         except Unreachable:
-            if await self._stored(last):
-                return (await self.last("EVENTS", last.nats_subject())).seq  # type: ignore[union-attr]
+            if await self._stored(first):
+                return await self._seq_of(last)
             raise
         ack = msgspec.json.decode(reply.data, type=_PubAck)
         if ack.error is not None:
-            if await self._stored(last):
-                return (await self.last("EVENTS", last.nats_subject())).seq  # type: ignore[union-attr]
+            # All or none: when the first is there with our id, an earlier try of this batch has succeeded.
+            if await self._stored(first):
+                return await self._seq_of(last)
             _raise_for(ack.error, last.nats_subject())
         return ack.seq
+
+    async def _seq_of(self, event: Event) -> int:
+        there = await self.last("EVENTS", event.nats_subject())
+        if there is None:
+            raise Conflict(f"{event.nats_subject()} is not there")
+        return there.seq
 
     async def _stored(self, event: Event) -> bool:
         there = await self.last("EVENTS", event.nats_subject())

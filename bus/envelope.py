@@ -57,7 +57,7 @@ def now_rfc3339() -> str:
 def make_event(
     data: EventData, *, id: str, source: str, subject: str, time: str, correlation: str = "", causation: str = ""
 ) -> Event:
-    """Wrap `data`; type and version come from the registry, id and time from the caller (both are passed in, never made up here)."""
+    """Wrap `data`; type and version come from the registry, id and time from the caller (never made up here)."""
     name = type_of(data)
     return Event(
         id=id,

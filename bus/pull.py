@@ -42,6 +42,19 @@ class Pull:
             self._inbox, cb=self._on_message, pending_msgs_limit=self._batch * 4 + 64, pending_bytes_limit=-1
         )
 
+    async def finish(self) -> list[Msg]:
+        """Ask no more, wait until the open request has run out, and return what it still brought."""
+        deadline = time.monotonic() + self._expires_s + 0.5
+        while self._wanted > 0 and not self._gone and time.monotonic() < deadline and self.bus.nc.is_connected:
+            self._arrived.clear()
+            try:
+                await asyncio.wait_for(self._arrived.wait(), 0.2)
+            except TimeoutError:
+                continue
+        out = list(self._buffer)
+        self._buffer.clear()
+        return out
+
     async def stop(self) -> None:
         if self._sub is not None and not self.bus.nc.is_closed:
             await self._sub.unsubscribe()
@@ -74,7 +87,7 @@ class Pull:
         await self.bus.nc.publish(self._subject, msgspec.json.encode(request), reply=self._inbox)
 
     async def next(self, timeout_s: float) -> list[Msg]:
-        """All that has arrived, at least one message; an empty list after `timeout_s`. ConsumerGone when it must be made again."""
+        """All that has arrived, at least one message; an empty list after `timeout_s`. Raises ConsumerGone."""
         deadline = time.monotonic() + timeout_s
         while not self._buffer:
             if self._gone:

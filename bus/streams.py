@@ -101,6 +101,11 @@ def stream_specs(presence_ttl_s: float = 30.0, lease_ttl_s: float = 10.0) -> tup
     )
 
 
+def in_memory(spec: StreamSpec) -> bool:
+    """Gone after every restart of the server, and made anew by whoever owns the server."""
+    return spec.config.storage == StorageType.MEMORY
+
+
 def difference(spec: StreamSpec, actual: StreamConfig) -> list[str]:
     """Settings in which the stream on the server is another one than ours, as `name: here X, expected Y`."""
 

@@ -1,0 +1,1 @@
+"""Campaigns -> units -> replicas; keeps WORK complete, closes campaigns."""

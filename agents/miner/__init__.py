@@ -1,0 +1,1 @@
+"""Pulls replicas, evolves, checkpoints, answers. Publishes nothing in EVENTS."""

@@ -1,0 +1,119 @@
+"""What the dispatcher knows, derived from EVENTS alone: campaigns, their units, what is queued and answered."""
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from bus import events as ev
+from bus.client import Stored
+from bus.envelope import Event
+from domain.specs import CampaignSpec, Distinct, unit_id
+
+Verdict = Literal["validated", "inconclusive", "parked"]
+Queue = Literal["queued", "withheld"]
+
+
+@dataclass
+class Unit:
+    """`wanted` replicas so far; `queue`: what the log last said of each; `queue_seq`: last sequence of the queue entity."""
+
+    id: str
+    campaign: str
+    index: int
+    wanted: int
+    opened: bool = False
+    answered: set[int] = field(default_factory=set)
+    owners: set[str] = field(default_factory=set)
+    queue: dict[int, Queue] = field(default_factory=dict)
+    queue_seq: int = 0
+    verdict: Verdict | None = None
+    digest: str = ""
+    tried_sha256: str = ""
+
+    def open_replicas(self) -> list[int]:
+        return [r for r in range(self.wanted) if r not in self.answered]
+
+
+@dataclass
+class Campaign:
+    id: str
+    spec: CampaignSpec
+    lane: str
+    distinct: Distinct
+    cause: str
+    units: list[Unit]
+    finished: bool = False
+
+    def undecided(self) -> list[Unit]:
+        return [u for u in self.units if u.verdict is None]
+
+
+@dataclass
+class Request:
+    """A campaign asked for and neither opened nor refused."""
+
+    id: str
+    event_id: str
+    data: ev.CampaignRequested
+
+
+class Model:
+    def __init__(self) -> None:
+        self.campaigns: dict[str, Campaign] = {}
+        self.units: dict[str, Unit] = {}
+        self.requests: dict[str, Request] = {}
+        self.datasets: set[str] = set()
+
+    def apply(self, stored: Stored, event: Event) -> None:
+        """Fold one event in; events that do not concern work change nothing."""
+        data = event.payload()
+        if isinstance(data, ev.DatasetImported):
+            self.datasets.add(data.hash)
+        elif isinstance(data, ev.CampaignRequested):
+            if event.subject not in self.campaigns:
+                self.requests[event.subject] = Request(event.subject, event.id, data)
+        elif isinstance(data, ev.CampaignRefused):
+            self.requests.pop(event.subject, None)
+        elif isinstance(data, ev.CampaignOpened):
+            self._open(event, data)
+        elif isinstance(data, ev.CampaignFinished):
+            self._finish(event.subject)
+        elif event.subject in self.units:
+            self._apply_to_unit(self.units[event.subject], stored, data)
+
+    def _open(self, event: Event, data: ev.CampaignOpened) -> None:
+        self.requests.pop(event.subject, None)
+        units = [Unit(unit_id(event.subject, i), event.subject, i, data.spec.replicas) for i in range(data.spec.units)]
+        self.campaigns[event.subject] = Campaign(event.subject, data.spec, data.lane, data.distinct, event.id, units)
+        self.units.update((u.id, u) for u in units)
+
+    def _finish(self, campaign: str) -> None:
+        """A finished campaign's units are no longer ours to care for."""
+        c = self.campaigns.get(campaign)
+        if c is not None:
+            c.finished = True
+            for u in c.units:
+                self.units.pop(u.id, None)
+            c.units = []
+
+    def _apply_to_unit(self, unit: Unit, stored: Stored, data: ev.EventData) -> None:
+        if isinstance(data, ev.UnitOpened):
+            unit.opened = True
+        elif isinstance(data, ev.ReplicaQueued):
+            unit.queue[data.replica], unit.queue_seq = "queued", stored.seq
+        elif isinstance(data, ev.ReplicaWithheld):
+            unit.queue[data.replica], unit.queue_seq = "withheld", stored.seq
+        elif isinstance(data, ev.ReplicaAnswered):
+            unit.answered.add(data.replica)
+            if data.counts:
+                unit.owners.add(data.owner)
+        elif isinstance(data, ev.ReplicaRequested):
+            unit.wanted = max(unit.wanted, data.replica + 1)
+        elif isinstance(data, ev.UnitValidated):
+            unit.verdict, unit.digest, unit.tried_sha256 = "validated", data.digest, data.tried_sha256
+        elif isinstance(data, ev.UnitInconclusive):
+            unit.verdict = "inconclusive"
+        elif isinstance(data, ev.UnitParked):
+            unit.verdict = "parked"
+
+    def open_campaigns(self) -> list[Campaign]:
+        return [c for c in self.campaigns.values() if not c.finished]

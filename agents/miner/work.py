@@ -1,0 +1,85 @@
+"""The compute side of one replica: a thread that steps the search, and what the event loop may see of it."""
+
+import threading
+import time
+from typing import NamedTuple
+
+from domain.candles import Candles
+from domain.execution import ExecutionModel
+from domain.results import UnitOutcome
+from domain.specs import WorkItem
+from kernels.evaluator import CompiledEvaluator
+from kernels.evolution.search import Search
+
+
+class Snapshot(NamedTuple):
+    """Where the search is; `state` is a checkpoint of exactly that generation (empty: none was wanted)."""
+
+    generation: int
+    evaluated: int
+    best: float | None
+    state: bytes
+
+
+class Job:
+    """Runs in a worker thread. `cancel` ends it after the generation under way; `snapshot` is replaced, never mutated."""
+
+    def __init__(self, item: WorkItem, evaluator: CompiledEvaluator, state: bytes, checkpoint_s: float) -> None:
+        self.item = item
+        self.cancel = threading.Event()
+        self.snapshot: Snapshot | None = None
+        self.started = time.monotonic()
+        self._evaluator = evaluator
+        self._state = state
+        self.checkpoint_s = checkpoint_s
+        self._search: Search | None = None
+        self.resumed_from = 0
+
+    def run(self) -> tuple[UnitOutcome, bytes] | None:
+        """Blocking: the outcome and the sorted hashes of all tried genomes, or None when cancelled."""
+        spec, seed = self.item.search, self.item.seed
+        search = (
+            Search.resume(spec, seed, self._evaluator, self._state)
+            if self._state
+            else Search(spec, seed, self._evaluator)
+        )
+        self._search = search
+        self.resumed_from = search.generation
+        written = time.monotonic()
+        while not search.done:
+            if self.cancel.is_set():
+                self._snap(search, with_state=True)
+                return None
+            search.step()
+            due = time.monotonic() - written >= self.checkpoint_s
+            self._snap(search, with_state=due)
+            if due:
+                written = time.monotonic()
+        return search.outcome(), search.tried_bytes()
+
+    def _snap(self, search: Search, *, with_state: bool) -> None:
+        state = search.checkpoint() if with_state else b""
+        if not with_state and self.snapshot is not None and self.snapshot.state:
+            return  # a checkpoint waits to be published: keep it until it is taken
+        self.snapshot = Snapshot(search.generation, search.evaluated, search.best, state)
+
+    def take(self) -> Snapshot | None:
+        """The newest snapshot, once."""
+        snapshot, self.snapshot = self.snapshot, None
+        return snapshot
+
+
+class Evaluators:
+    """One evaluator for the last dataset and execution model: indicators are computed once and shared by all units."""
+
+    def __init__(self) -> None:
+        self._key: tuple[str, ExecutionModel] | None = None
+        self._evaluator: CompiledEvaluator | None = None
+
+    def get(self, sha256: str, candles: Candles | None, execution: ExecutionModel) -> CompiledEvaluator | None:
+        """The evaluator at hand, or a new one when `candles` are given, else None."""
+        if self._key != (sha256, execution):
+            if candles is None:
+                return None
+            self._evaluator, self._key = CompiledEvaluator(candles, execution), (sha256, execution)
+        return self._evaluator

@@ -1,0 +1,84 @@
+"""What the validator knows, derived from EVENTS alone: units, their answers, how far claims and results were read."""
+
+from dataclasses import dataclass, field
+
+from bus import events as ev
+from bus.client import Stored
+from bus.envelope import Event
+from domain.specs import CampaignSpec, Distinct, unit_id
+
+
+@dataclass(frozen=True)
+class Answer:
+    """One stored result. `counts`: it is its owner's first for the unit."""
+
+    replica: int
+    owner: str
+    digest: str
+    result_seq: int
+    counts: bool
+
+
+@dataclass
+class Unit:
+    id: str
+    campaign: str
+    index: int
+    wanted: int
+    entity_seq: int = 0
+    opened_id: str = ""
+    answers: list[Answer] = field(default_factory=list)
+    decided: bool = False
+
+
+@dataclass(frozen=True)
+class Campaign:
+    id: str
+    spec: CampaignSpec
+    lane: str
+    distinct: Distinct
+
+
+class Model:
+    """`claim_seq`, `result_seq`: the highest already turned into an event, so that a restart goes on from there."""
+
+    def __init__(self) -> None:
+        self.campaigns: dict[str, Campaign] = {}
+        self.units: dict[str, Unit] = {}
+        self.discovered: set[str] = set()
+        self.validated: set[str] = set()
+        self.claim_seq = 0
+        self.result_seq = 0
+
+    def apply(self, stored: Stored, event: Event) -> None:
+        """Fold one event in; repeating one changes nothing."""
+        data = event.payload()
+        if isinstance(data, ev.CampaignOpened):
+            campaign = Campaign(event.subject, data.spec, data.lane, data.distinct)
+            self.campaigns[event.subject] = campaign
+            for i in range(data.spec.units):
+                uid = unit_id(event.subject, i)
+                self.units.setdefault(uid, Unit(uid, event.subject, i, data.spec.replicas))
+        elif isinstance(data, ev.StrategyDiscovered):
+            self.discovered.add(event.subject)
+        elif isinstance(data, ev.StrategyValidated):
+            self.validated.add(event.subject)
+        elif event.type.startswith("mining.unit.") and event.subject in self.units:
+            unit = self.units[event.subject]
+            if stored.seq > unit.entity_seq:
+                unit.entity_seq = stored.seq
+                self._apply_to_unit(unit, event, data)
+
+    def _apply_to_unit(self, unit: Unit, event: Event, data: ev.EventData) -> None:
+        if isinstance(data, ev.UnitOpened):
+            unit.opened_id = event.id
+        elif isinstance(data, ev.ReplicaClaimed | ev.ReplicaReleased):
+            self.claim_seq = max(self.claim_seq, data.claim_seq)
+        elif isinstance(data, ev.ReplicaAnswered):
+            self.result_seq = max(self.result_seq, data.result_seq)
+            unit.answers.append(Answer(data.replica, data.owner, data.digest, data.result_seq, data.counts))
+        elif isinstance(data, ev.ReplicaRequested):
+            unit.wanted = max(unit.wanted, data.replica + 1)
+        elif isinstance(data, ev.UnitValidated | ev.UnitInconclusive | ev.UnitParked):
+            unit.decided = True
+            unit.answers = []
