@@ -15,7 +15,8 @@ from domain.candles import Candles, DatasetInfo
 from domain.errors import BadInput
 from market.checks import PRICES, VALUES, Fault, Floats, Ints, exact_ints, first_fault
 from market.granularity import Market, market_of
-from market.table import read_columns
+from market.isolate import read_isolated
+from market.table import is_parquet, read_columns
 from market.times import times_ms
 
 
@@ -25,15 +26,17 @@ def import_file(
     symbol: str = "",
     granularity: str | int = "",
     now_ms: int | None = None,
+    trusted: bool = False,
 ) -> Candles:
     """Candles from a file; what the arguments leave out is taken from a name like `coinbase_BTC-USD_5m.parquet`.
 
-    `now_ms` (ms UTC, default: the clock) decides which candle is still forming. Raises BadInput with one line that
-    names file, row and reason when any row breaks a rule; see `checks.first_fault` for the rules.
+    `now_ms` (ms UTC, default: the clock) decides which candle is still forming. Parquet is decoded in a process of its
+    own unless the file is `trusted` (it ships with us, or we wrote it), which saves a third of a second. Raises
+    BadInput with one line that names file, row and reason when any row breaks a rule (see `checks.first_fault`).
     """
     file = Path(path)
     market = market_of(file, venue, symbol, granularity)
-    table = read_columns(file)
+    table = read_columns(file) if trusted or not is_parquet(file) else read_isolated(file)
     if isinstance(table, Fault):
         _refuse(file, table)
     time_ms = times_ms(table["time"])
@@ -87,7 +90,8 @@ def _floats(column: pl.Series) -> Floats | Fault:
     kind = column.dtype
     if not (kind.is_numeric() or kind == pl.String):
         return Fault(None, f"column {column.name} holds {kind}, not numbers")
-    numbers = column.cast(pl.Float64, strict=False)
+    plain = column.str.strip_chars() if kind == pl.String else column
+    numbers = plain.cast(pl.Float64, strict=False)
     missing = numbers.is_null()
     if missing.any():
         row = int(missing.to_numpy().argmax())

@@ -37,13 +37,25 @@ def read_columns(file: Path) -> pl.DataFrame | Fault:
         return Fault(None, f"it is damaged ({_one_line(e)})")
 
 
+def is_parquet(file: Path) -> bool:
+    """Whether the file starts like Parquet, whatever its name; False for what cannot be opened (reading says why)."""
+    try:
+        if not file.is_file():
+            return False
+        with file.open("rb") as stream:
+            return stream.read(4) == _PARQUET_MAGIC
+    except OSError:
+        return False
+
+
 def _read(file: Path, head: bytes) -> pl.DataFrame | Fault:
     parquet = head.startswith(_PARQUET_MAGIC)
     if not parquet and (b"\0" in head or file.suffix.lower() in (".parquet", ".pq")):
         return Fault(None, "it is neither CSV text nor Parquet")
     if not head.strip():
         return Fault(None, "it is empty")
-    lazy = pl.scan_parquet(file) if parquet else pl.scan_csv(file, infer_schema=False)
+    # glob: a bracket in a file's name is a bracket.
+    lazy = pl.scan_parquet(file, glob=False) if parquet else pl.scan_csv(file, infer_schema=False, glob=False)
     chosen = _choose(lazy.collect_schema().names())
     if isinstance(chosen, Fault):
         return chosen

@@ -16,7 +16,7 @@ from market.store import DatasetStore
 
 @pytest.fixture(scope="module")
 def candles() -> Candles:
-    return import_file(bundled()[0].path)
+    return import_file(bundled()[0].path, trusted=True)
 
 
 @pytest.fixture

@@ -21,12 +21,12 @@ DAY_MS = 86_400_000
 @pytest.fixture(scope="module")
 def five() -> Candles:
     [data] = bundled()
-    return import_file(data.path)
+    return import_file(data.path, trusted=True)
 
 
 @pytest.fixture(scope="module")
 def one() -> Candles:
-    return import_file(MINUTES)
+    return import_file(MINUTES, trusted=True)
 
 
 def changed(candles: Candles, column: str, row: int, value: int) -> Candles:
