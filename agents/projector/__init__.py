@@ -1,0 +1,1 @@
+"""The projector: keeps the read models in step with the event log."""

@@ -1,0 +1,131 @@
+"""Campaigns: what was asked for, whether it runs, what came of it."""
+
+from bus.events import CampaignFinished, CampaignOpened, CampaignRefused, CampaignRequested
+from domain.hashing import canonical
+from domain.specs import CampaignSpec
+from projections.schema import Fact, Put, ReadModel, Table, Value, View, number, outcome, trace, words
+from projections.units import VERDICTS
+
+#: requested -> open -> finished, or requested -> refused.
+TABLE = Table(
+    "campaigns",
+    ("id",),
+    (
+        *trace("text", "id"),
+        *outcome("text", "name", "spec", "dataset", "venue", "symbol", "risk", "grammar", "lane", "state", "digest"),
+        *outcome("int", "granularity_s", "units", "replicas"),
+        *outcome("int", "validated", "inconclusive", "parked", "trials"),
+        # A campaign's seed is below 2**63, but what a command says is checked by the dispatcher, not here.
+        *outcome("text", "seed"),
+        *trace("text", "distinct_by", "requested_by", "reason", "requested_time", "opened_time", "finished_time"),
+        *trace("int", "requested_seq", "opened_seq", "finished_seq", "opened_units", "evaluated"),
+    ),
+    outcome_if="state = 'finished'",
+)
+
+
+def _spec(spec: CampaignSpec) -> dict[str, Value]:
+    s = spec.search
+    return {
+        "name": spec.name,
+        "spec": canonical(spec).decode(),
+        "dataset": s.dataset,
+        "venue": s.venue,
+        "symbol": s.symbol,
+        "granularity_s": s.granularity_s,
+        "risk": s.risk,
+        "grammar": s.grammar,
+        "units": spec.units,
+        "replicas": spec.replicas,
+        "seed": str(spec.seed),
+    }
+
+
+def _requested(view: View, seq: int, event: Fact) -> list[Put]:
+    if view.get("campaigns", (event.subject,)) is not None:
+        return []
+    d: CampaignRequested = event.data
+    values = _spec(d.spec) | {
+        "state": "requested",
+        "requested_by": d.by,
+        "requested_time": event.time,
+        "requested_seq": seq,
+    }
+    return [Put("campaigns", (event.subject,), values)]
+
+
+def _refused(view: View, seq: int, event: Fact) -> list[Put]:
+    if words(view.get("campaigns", (event.subject,)), "state") in ("open", "finished", "refused"):
+        return []
+    d: CampaignRefused = event.data
+    values: dict[str, Value] = {
+        "state": "refused",
+        "reason": d.reason,
+        "finished_time": event.time,
+        "finished_seq": seq,
+    }
+    return [Put("campaigns", (event.subject,), values)]
+
+
+def _opened(view: View, seq: int, event: Fact) -> list[Put]:
+    if words(view.get("campaigns", (event.subject,)), "state") in ("open", "finished", "refused"):
+        return []
+    d: CampaignOpened = event.data
+    values = _spec(d.spec) | {
+        "state": "open",
+        "lane": d.lane,
+        "distinct_by": d.distinct,
+        "opened_time": event.time,
+        "opened_seq": seq,
+    }
+    return [Put("campaigns", (event.subject,), values)]
+
+
+def _unit_opened(view: View, seq: int, event: Fact) -> list[Put]:
+    if number(view.get("units", (event.subject,)), "opened_seq"):
+        return []
+    row = view.get("campaigns", (event.data.campaign,))
+    return [Put("campaigns", (event.data.campaign,), {"opened_units": number(row, "opened_units") + 1})]
+
+
+def _verdict(view: View, seq: int, event: Fact) -> list[Put]:
+    """A unit's first verdict counts, as in the units themselves."""
+    if words(view.get("units", (event.subject,)), "state") in VERDICTS:
+        return []
+    campaign: str = event.data.campaign
+    row = view.get("campaigns", (campaign,))
+    verdict = event.type.rpartition(".")[2]
+    values: dict[str, Value] = {verdict: number(row, verdict) + 1}
+    if verdict == "validated":
+        values["evaluated"] = number(row, "evaluated") + event.data.evaluated
+    return [Put("campaigns", (campaign,), values)]
+
+
+def _finished(view: View, seq: int, event: Fact) -> list[Put]:
+    if words(view.get("campaigns", (event.subject,)), "state") in ("finished", "refused"):
+        return []
+    d: CampaignFinished = event.data
+    values: dict[str, Value] = {
+        "state": "finished",
+        "digest": d.digest,
+        "trials": d.trials,
+        "finished_time": event.time,
+        "finished_seq": seq,
+    }
+    return [Put("campaigns", (event.subject,), values)]
+
+
+MODEL = ReadModel(
+    TABLE,
+    {
+        "cmd.campaign.requested": _requested,
+        "mining.campaign.refused": _refused,
+        "mining.campaign.opened": _opened,
+        "mining.campaign.finished": _finished,
+        "mining.unit.opened": _unit_opened,
+        "mining.unit.validated": _verdict,
+        "mining.unit.inconclusive": _verdict,
+        "mining.unit.parked": _verdict,
+    },
+)
+apply = MODEL.apply

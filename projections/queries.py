@@ -1,0 +1,153 @@
+"""What the command line and the pages read: plain dictionaries, in the shapes of the JSON contract.
+
+Connections come from `files.open_reader`; wrap several calls in `files.snapshot` to see one position.
+"""
+
+import sqlite3
+from datetime import UTC, datetime
+from typing import Any, Literal
+
+import msgspec
+
+from domain.errors import BadInput
+from projections.files import snapshot
+
+Json = dict[str, Any]
+UNIT_STATES = ("queued", "running", "waiting", "validated", "inconclusive", "parked")
+MAX_ROWS = 1_000_000
+
+
+def granularity_label(seconds: int) -> str:
+    """`5m` for 300, `1h`, `6h`, `1d`; `7s` for what is no whole minute."""
+    for unit, size in (("d", 86_400), ("h", 3_600), ("m", 60)):
+        if seconds and seconds % size == 0:
+            return f"{seconds // size}{unit}"
+    return f"{seconds}s"
+
+
+def rfc3339(ms: int) -> str:
+    """Milliseconds since 1970 as UTC; the bare number when it lies outside the calendar."""
+    try:
+        return datetime.fromtimestamp(ms / 1000, UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
+    except (ValueError, OverflowError, OSError):
+        return str(ms)
+
+
+def rows(con: sqlite3.Connection, sql: str, args: tuple[Any, ...] = ()) -> list[Json]:
+    cursor = con.execute(sql, args)
+    names = [c[0] for c in cursor.description]
+    return [dict(zip(names, row, strict=True)) for row in cursor]
+
+
+def position(con: sqlite3.Connection) -> int:
+    """The sequence of the last event that is in the read models."""
+    return int(con.execute("SELECT seq FROM position").fetchone()[0])
+
+
+def unit_counts(con: sqlite3.Connection, campaign: str = "") -> dict[str, int]:
+    """Units by state, all six states named, of one campaign or of all."""
+    where, args = ("WHERE campaign = ?", (campaign,)) if campaign else ("", ())
+    found = dict(con.execute(f"SELECT state, count(*) FROM units {where} GROUP BY state", args).fetchall())
+    return {state: int(found.get(state, 0)) for state in UNIT_STATES}
+
+
+def campaigns(con: sqlite3.Connection, limit: int = MAX_ROWS, offset: int = 0) -> list[Json]:
+    """Newest first, without the spec (see `campaign`)."""
+    found = rows(
+        con,
+        "SELECT * FROM campaigns ORDER BY max(opened_seq, requested_seq, finished_seq) DESC, id LIMIT ? OFFSET ?",
+        (limit, offset),
+    )
+    return [_campaign(r) for r in found]
+
+
+def _campaign(row: Json) -> Json:
+    keep = {k: v for k, v in row.items() if k not in ("spec", "granularity_s", "seed", "distinct_by")}
+    return keep | {
+        "seed": int(row["seed"] or 0),
+        "granularity": granularity_label(row["granularity_s"]),
+        "distinct": row["distinct_by"],
+    }
+
+
+def campaign(con: sqlite3.Connection, id: str) -> Json | None:
+    """One campaign with its spec (JSON text) and its units by state."""
+    with snapshot(con):
+        found = rows(con, "SELECT * FROM campaigns WHERE id = ?", (id,))
+        if not found:
+            return None
+        return _campaign(found[0]) | {"spec": found[0]["spec"], "units_by_state": unit_counts(con, id)}
+
+
+def units(
+    con: sqlite3.Connection, campaign: str = "", state: str = "", limit: int = MAX_ROWS, offset: int = 0
+) -> list[Json]:
+    """Units in order of campaign and index, filtered by campaign and state where given."""
+    if state and state not in UNIT_STATES:
+        raise BadInput(f"a unit's state is one of {', '.join(UNIT_STATES)}, not {state}")
+    wanted = [(f"{name} = ?", value) for name, value in (("campaign", campaign), ("state", state)) if value]
+    where = "WHERE " + " AND ".join(w for w, _ in wanted) if wanted else ""
+    found = rows(
+        con,
+        f"SELECT * FROM units {where} ORDER BY campaign, idx, id LIMIT ? OFFSET ?",
+        (*(v for _, v in wanted), limit, offset),
+    )
+    return [_unit(r) for r in found]
+
+
+def _unit(row: Json) -> Json:
+    renamed = {"idx": "index", "distinct_by": "distinct"}
+    out = {renamed.get(k, k): v for k, v in row.items()}
+    for name in ("owners", "outvoted"):
+        out[name] = msgspec.json.decode(row[name]) if row[name] else []
+    out["seed"] = int(row["seed"] or 0)
+    out["kernel_flagged"] = bool(row["kernel_flagged"])
+    out["replicas"] = {k: out.pop(k) for k in ("queued", "withheld", "running", "answered")}
+    return out
+
+
+def replicas(con: sqlite3.Connection, unit: str) -> list[Json]:
+    """All replicas of a unit, with holder, claims and answer."""
+    found = rows(con, "SELECT * FROM replicas WHERE unit = ? ORDER BY replica", (unit,))
+    return [r | {"counts": bool(r["counts"])} for r in found]
+
+
+def workers(con: sqlite3.Connection) -> list[Json]:
+    """Miners that ever held a replica: answers given, seconds worked on them, replicas held now. Liveness is not here."""
+    return rows(
+        con,
+        "SELECT host, slot, sum(state = 'answered') AS answered, sum(state = 'running') AS running,"
+        " coalesce(sum(seconds), 0.0) AS seconds, sum(evaluated) AS evaluated, max(answered_time) AS last_answer"
+        " FROM replicas WHERE host <> '' GROUP BY host, slot ORDER BY host, slot",
+    )
+
+
+def agents(con: sqlite3.Connection, kind: str = "", state: Literal["", "started", "stopped"] = "") -> list[Json]:
+    """Agents as their supervisors recorded them."""
+    found = rows(
+        con,
+        "SELECT * FROM agents WHERE (? = '' OR kind = ?) AND (? = '' OR state = ?) ORDER BY host, kind, id",
+        (kind, kind, state, state),
+    )
+    return [r | {"wanted": bool(r["wanted"])} for r in found]
+
+
+def datasets(con: sqlite3.Connection) -> list[Json]:
+    """`data list`: granularity as `5m`, first and last open time in RFC 3339."""
+    return [
+        {
+            "id": r["id"],
+            "venue": r["venue"],
+            "symbol": r["symbol"],
+            "granularity": granularity_label(r["granularity_s"]),
+            "candles": r["candles"],
+            "first": rfc3339(r["first_ms"]),
+            "last": rfc3339(r["last_ms"]),
+        }
+        for r in rows(con, "SELECT * FROM datasets ORDER BY imported_seq, id")
+    ]
+
+
+def rejected(con: sqlite3.Connection) -> list[Json]:
+    """Events that no read model could take; the reason stands in PARKED."""
+    return rows(con, "SELECT * FROM rejected ORDER BY seq")

@@ -1,0 +1,125 @@
+"""Strategies as people see them: ranked, in words, each figure with its out-of-sample twin and its benchmark."""
+
+import sqlite3
+from typing import Any, Literal
+
+import msgspec
+
+from domain.errors import BadInput
+from domain.genome import Genome
+from domain.results import Find, WindowFigures
+from domain.words import genome_words
+from projections.files import snapshot
+from projections.queries import MAX_ROWS, Json, granularity_label, rows
+
+Order = Literal["walk_forward", "fitness"]
+_COLUMN = {"walk_forward": "walk_forward_return", "fitness": "fitness_return"}
+#: A campaign's distinct genomes once it is finished; while it runs, what its validated units evaluated.
+_SELECT = (
+    "SELECT s.*, CASE WHEN c.state = 'finished' THEN c.trials ELSE nullif(c.evaluated, 0) END AS tried, c.lane"
+    " FROM strategies s LEFT JOIN campaigns c ON c.id = s.campaign"
+)
+
+
+def _order_by(order: str) -> str:
+    if order not in _COLUMN:
+        raise BadInput(f"strategies are ordered by {' or '.join(_COLUMN)}, not {order}")
+    column = f"s.{_COLUMN[order]}"
+    return f" ORDER BY s.stage = 'validated' DESC, s.enough_trades DESC, {column} IS NULL, {column} DESC, s.id"
+
+
+def _windows(windows: tuple[WindowFigures, ...]) -> list[Json]:
+    return [{"start": w.start, "stop": w.stop, **w.tier1} for w in windows]
+
+
+def shape(row: Json) -> Json:
+    """One strategy of the JSON contract. Returns are fractions, PnL in quote currency; what is not known is null.
+
+    `metrics` holds the fitness figures (those of the closed trades at the top when there is one fitness window),
+    `walk_forward` the same genome on candles that the search never saw, `benchmark` buy & hold over both ranges.
+    """
+    find = msgspec.json.decode(row["find"], type=Find)
+    fitness, walks = _windows(find.fitness), _windows(find.walk_forward)
+    top: dict[str, Any] = dict(find.fitness[0].tier1) if len(find.fitness) == 1 else {}
+    return {
+        "id": row["id"],
+        "genome": msgspec.json.decode(row["genome"]),
+        "stage": row["stage"],
+        "rules": genome_words(msgspec.json.decode(row["genome"], type=Genome)),
+        "metrics": {
+            **top,
+            "return": row["fitness_return"],
+            "pnl": row["fitness_pnl"],
+            "enough_trades": bool(row["enough_trades"]),
+            "windows": fitness,
+            "daily": find.daily_fitness,
+        },
+        "walk_forward": {"return": row["walk_forward_return"], "windows": walks, "daily": find.daily_walk},
+        "benchmark": {
+            "return": row["benchmark_return"],
+            "fitness": find.hold_fitness,
+            "walk_forward": find.hold_walk,
+        },
+        "dsr": None,
+        "pbo": None,
+        "trials": row["tried"],
+        "genome_id": row["genome_id"],
+        "venue": row["venue"],
+        "symbol": row["symbol"],
+        "granularity": granularity_label(row["granularity_s"]),
+        "dataset": row["dataset"],
+        "campaign": row["campaign"],
+        "unit": row["unit"],
+        "discovered_seq": row["discovered_seq"] or None,
+        "validated_seq": row["validated_seq"] or None,
+    }
+
+
+def strategies(
+    con: sqlite3.Connection, order: Order = "walk_forward", stage: str = "", limit: int = MAX_ROWS, offset: int = 0
+) -> list[Json]:
+    """Validated first, then those with enough trades, then by `order`; a null figure ranks last, ties by id."""
+    where = " WHERE ? = '' OR s.stage = ?"
+    found = rows(con, _SELECT + where + _order_by(order) + " LIMIT ? OFFSET ?", (stage, stage, limit, offset))
+    return [shape(r) for r in found]
+
+
+def strategy_count(con: sqlite3.Connection, stage: str = "") -> int:
+    return int(con.execute("SELECT count(*) FROM strategies WHERE ? = '' OR stage = ?", (stage, stage)).fetchone()[0])
+
+
+def strategy(con: sqlite3.Connection, id: str) -> Json | None:
+    """One strategy by id or by a beginning of it (8 signs or more), with its search and every piece of evidence."""
+    if len(id) < 8:
+        return None
+    with snapshot(con):
+        found = rows(con, _SELECT + " WHERE s.id BETWEEN ? AND ? LIMIT 2", (id, id + "g"))
+        if not found:
+            return None
+        if len(found) > 1:
+            raise BadInput(f"more than one strategy begins with {id}; give more of its id")
+        sid = found[0]["id"]
+        evidence = rows(con, "SELECT * FROM evidence WHERE strategy = ? ORDER BY seq", (sid,))
+    return shape(found[0]) | {
+        "search": msgspec.json.decode(found[0]["search"]),
+        "evidence": [e | {"find": msgspec.json.decode(e["find"])} for e in evidence],
+    }
+
+
+def best(con: sqlite3.Connection, order: Order = "walk_forward") -> Json | None:
+    """The first of the ranking, as `status` shows it: `pnl` is the fitness net PnL in quote currency.
+
+    Unvalidated only while nothing is validated, and marked so; a strategy that never traded is never the best.
+    """
+    found = rows(con, _SELECT + f" WHERE s.{_COLUMN[order]} IS NOT NULL" + _order_by(order) + " LIMIT 1")
+    if not found:
+        return None
+    r = found[0]
+    return {
+        "strategy": r["id"],
+        "pnl": r["fitness_pnl"],
+        "validated": r["stage"] == "validated",
+        "fitness_return": r["fitness_return"],
+        "walk_forward_return": r["walk_forward_return"],
+        "benchmark_return": r["benchmark_return"],
+    }

@@ -1,0 +1,255 @@
+"""Apply events to the read models: all or nothing, rows and position in one transaction, nothing twice."""
+
+import hashlib
+import logging
+import sqlite3
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import NamedTuple
+
+from bus.client import Stored
+from bus.envelope import TooNew, decode_event
+from domain.errors import BadInput
+from projections import digest, files
+from projections.models import MODELS, TABLES, fingerprint
+from projections.schema import Fact, Handler, Key, Put, Row, Value
+
+log = logging.getLogger("sluice.views")
+_CACHED_ROWS = 16_384
+_HANDLERS: dict[str, list[Handler]] = {}
+for _model in MODELS:
+    for _type, _handler in _model.handlers.items():
+        _HANDLERS.setdefault(_type, []).append(_handler)
+
+
+class Position(NamedTuple):
+    """The last event applied: `chain` is the hash over the log up to it, `previous` the one before it (hex)."""
+
+    created: str = ""
+    seq: int = 0
+    event_id: str = ""
+    chain: str = ""
+    previous: str = ""
+
+
+class Rejected(NamedTuple):
+    """An event that no read model can take; the caller parks it."""
+
+    stored: Stored
+    reason: str
+
+
+@dataclass
+class Changes:
+    """What a batch brought: how many events were applied, which rows changed by table, what was refused."""
+
+    applied: int = 0
+    seq: int = 0
+    keys: dict[str, set[Key]] = field(default_factory=dict)
+    rejected: list[Rejected] = field(default_factory=list)
+
+
+class Halted(TooNew):
+    """An event is newer than this program. What came before it is applied (`changes`), the position stands before it."""
+
+    def __init__(self, message: str, changes: Changes) -> None:
+        super().__init__(message)
+        self.changes = changes
+
+
+def chain_hash(previous: str, seq: int, subject: str, payload: bytes) -> str:
+    """SHA-256(previous || seq as 8 bytes big-endian || subject || payload), hex; before the first event `previous` is ""."""
+    return hashlib.sha256(bytes.fromhex(previous) + seq.to_bytes(8, "big") + subject.encode() + payload).hexdigest()
+
+
+class ViewStore:
+    """The read models for their one writer. `opened` says in words what opening found. Not for two threads at a time."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.opened = ""
+        self._rows: dict[str, dict[Key, dict[str, Value] | None]] = {name: {} for name in TABLES}
+        self._dirty: dict[str, set[Key]] = {name: set() for name in TABLES}
+        self._con = self._open()
+        self._position = self._read_position()
+        self._sql = {
+            t.name: f"INSERT OR REPLACE INTO {t.name} VALUES ({', '.join('?' * len(t.names))})" for t in TABLES.values()
+        }
+        self._get = {
+            t.name: f"SELECT * FROM {t.name} WHERE " + " AND ".join(f"{k} = ?" for k in t.key) for t in TABLES.values()
+        }
+
+    # -- opening and position -------------------------------------------------------------------------------------
+
+    def _open(self) -> sqlite3.Connection:
+        try:
+            con = files.open_writer(self.path)
+            with files.sqlite_errors(self.path):
+                found = files.made_for(con)
+        except files.Damaged as e:
+            self.opened = f"{e}; they were deleted and are built anew from the log"
+            files.remove(self.path)
+            con, found = files.open_writer(self.path), ""
+        else:
+            if found and found != fingerprint():
+                self.opened = "the read models were made by another version; they are built anew from the log"
+        if self.opened:
+            log.warning("%s", self.opened)
+        self._con = con
+        if found != fingerprint():
+            with self._transaction():
+                files.create_tables(con)
+        return con
+
+    @contextmanager
+    def _transaction(self) -> Iterator[None]:
+        with files.sqlite_errors(self.path):
+            self._con.execute("BEGIN IMMEDIATE")
+            try:
+                yield
+                self._con.execute("COMMIT")
+            except BaseException:
+                # Whatever it was, the cache may hold what the file does not.
+                self._forget()
+                if self._con.in_transaction:
+                    self._con.execute("ROLLBACK")
+                raise
+
+    def _read_position(self) -> Position:
+        with files.sqlite_errors(self.path):
+            row = self._con.execute("SELECT created, seq, event_id, chain, previous FROM position").fetchone()
+        return Position(*row)
+
+    @property
+    def position(self) -> Position:
+        return self._position
+
+    def close(self) -> None:
+        self._con.close()
+
+    def rebuild(self, created: str = "") -> None:
+        """Drop all rows and stand before the first event of the stream made at `created`, in one transaction."""
+        with self._transaction():
+            files.create_tables(self._con)
+            self._con.execute("UPDATE position SET created = ?", (created,))
+        self._forget()
+        self._position = Position(created)
+
+    def digest(self) -> tuple[str, str]:
+        """(over all columns, over outcome columns) of what is committed."""
+        with files.sqlite_errors(self.path):
+            d = digest.digests(self._con)
+        return d.all, d.outcome
+
+    # -- parking --------------------------------------------------------------------------------------------------
+
+    def unparked(self) -> list[tuple[int, str]]:
+        """(sequence, reason) of rejected events that nobody has confirmed to be parked: survives a crash in between."""
+        with files.sqlite_errors(self.path):
+            return [(int(s), str(r)) for s, r in self._con.execute("SELECT seq, reason FROM to_park ORDER BY seq")]
+
+    def mark_parked(self, seq: int) -> None:
+        with self._transaction():
+            self._con.execute("DELETE FROM to_park WHERE seq = ?", (seq,))
+
+    # -- applying -------------------------------------------------------------------------------------------------
+
+    def get(self, table: str, key: Key) -> Row | None:
+        """The row as it is before the event being applied (the `View` that handlers see)."""
+        rows = self._rows[table]
+        if key in rows:
+            return rows[key]
+        found = self._con.execute(self._get[table], key).fetchone()
+        row = rows[key] = dict(zip(TABLES[table].names, found, strict=True)) if found else None
+        return row
+
+    def _forget(self) -> None:
+        for name in TABLES:
+            self._rows[name].clear()
+            self._dirty[name].clear()
+
+    def _trim(self) -> None:
+        """Keep memory bounded: rows with whole finds in them go at once, the others when there are many."""
+        for name in ("strategies", "evidence"):
+            self._rows[name].clear()
+        if sum(map(len, self._rows.values())) > _CACHED_ROWS:
+            self._forget()
+
+    def apply_batch(self, batch: Sequence[Stored]) -> Changes:
+        """Apply events in stream order; what lies at or below the position is left out.
+
+        Raises Halted at an event newer than this program (those before it are applied), Unreachable when the file
+        cannot be written now and Damaged when it is broken; in both cases nothing of the batch is applied.
+        """
+        changes = Changes()
+        halt: TooNew | None = None
+        with self._transaction():
+            position = self._read_position()
+            if position != self._position:
+                # Another projector wrote to the file.
+                self._forget()
+            for stored in batch:
+                if stored.seq <= position.seq:
+                    continue
+                try:
+                    event_id = self._apply(stored, changes)
+                except TooNew as e:
+                    halt = e
+                    break
+                chain = chain_hash(position.chain, stored.seq, stored.subject, stored.data)
+                position = Position(position.created, stored.seq, event_id, chain, position.chain)
+                changes.applied += 1
+            if changes.applied:
+                self._write(position, changes)
+        self._position = position
+        changes.seq = position.seq
+        self._trim()
+        if halt is not None:
+            raise Halted(str(halt), changes)
+        return changes
+
+    def _apply(self, stored: Stored, changes: Changes) -> str:
+        """Merge one event into the cached rows and return its id; a refused one becomes a row of `rejected`."""
+        event_id = ""
+        try:
+            event = decode_event(stored.data)
+            event_id = event.id
+            data = event.payload()
+            if event.nats_subject() != stored.subject:
+                raise BadInput(f"the event says it belongs to {event.nats_subject()}")
+            fact = Fact(event.id, event.type, event.source, event.subject, event.correlationid, event.time, data)
+            # All handlers see the rows as they were before the event, so that their order means nothing.
+            puts = [p for handler in _HANDLERS.get(event.type, ()) for p in handler(self, stored.seq, fact)]
+            for table, key, values in puts:
+                TABLES[table].check(key, values)
+        except BadInput as e:
+            changes.rejected.append(Rejected(stored, str(e)))
+            puts = [Put("rejected", (stored.seq,), {"subject": stored.subject, "event_id": event_id})]
+        for table, key, values in puts:
+            if self.get(table, key) is None:
+                self._rows[table][key] = TABLES[table].blank(key)
+            self._rows[table][key].update(values)  # type: ignore[union-attr]
+            self._dirty[table].add(key)
+        return event_id
+
+    def _write(self, position: Position, changes: Changes) -> None:
+        for name, keys in self._dirty.items():
+            if keys:
+                rows = self._rows[name]
+                # Rows hold their columns in the table's order from `blank` or from SELECT on.
+                self._con.executemany(self._sql[name], [tuple(rows[key].values()) for key in keys])  # type: ignore[union-attr]
+                changes.keys[name] = set(keys)
+                keys.clear()
+        self._con.executemany(
+            "INSERT OR REPLACE INTO to_park VALUES (?, ?)", [(r.stored.seq, r.reason) for r in changes.rejected]
+        )
+        self._con.execute(
+            "UPDATE position SET created = ?, seq = ?, event_id = ?, chain = ?, previous = ?", tuple(position)
+        )
+
+    def adopt(self, created: str) -> None:
+        """Bind read models that stand before the first event to the stream made at `created`."""
+        if self._position.seq == 0 and self._position.created != created:
+            self.rebuild(created)

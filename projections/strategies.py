@@ -1,0 +1,99 @@
+"""Strategies by id: the same find twice is one row, and a validated row keeps the figures of its first validation.
+
+Which campaign was first depends on time, so the figures here are trace; `evidence` holds them as outcome.
+"""
+
+from bus.events import StrategyDiscovered, StrategyValidated
+from domain.errors import BadInput
+from domain.hashing import canonical
+from domain.results import Find
+from domain.specs import SearchSpec, strategy_id
+from projections.schema import Fact, Put, ReadModel, Table, Value, View, number, outcome, trace, words
+
+TABLE = Table(
+    "strategies",
+    ("id",),
+    (
+        *outcome("text", "id", "genome_id", "genome", "venue", "symbol", "stage"),
+        *outcome("int", "granularity_s"),
+        *trace("text", "dataset", "search", "find", "campaign", "unit"),
+        *trace("real", "fitness_return", "fitness_pnl", "walk_forward_return", "benchmark_return"),
+        *trace("int", "enough_trades", "discoveries", "validations"),
+        *trace("int", "discovered_seq", "validated_seq"),
+        *trace("text", "discovered_time", "validated_time"),
+    ),
+    outcome_if="stage = 'validated'",
+    indexes=(("stage",),),
+)
+
+
+def checked_id(event: Fact) -> str:
+    """The strategy's id; BadInput when the content is another strategy than the one that the event is filed under."""
+    d: StrategyDiscovered | StrategyValidated = event.data
+    if d.find.genome_id != d.genome_id:
+        raise BadInput(f"the find is of genome {d.find.genome_id[:12]}, the strategy of {d.genome_id[:12]}")
+    sid = strategy_id(d.genome_id, d.search)
+    if sid != event.subject:
+        raise BadInput(f"filed under strategy {event.subject[:12]}, the content is strategy {sid[:12]}")
+    return sid
+
+
+def fitness_pnl(find: Find) -> float | None:
+    """Net PnL in quote currency summed over the fitness windows; null when there is one without a trade."""
+    parts = [w.tier1.get("net_pnl") for w in find.fitness]
+    known = [float(p) for p in parts if p is not None]
+    return sum(known) if known and len(known) == len(parts) else None
+
+
+def figures(find: Find, search: SearchSpec) -> dict[str, Value]:
+    """Fitness return is the objective; the walk-forward return and its benchmark span the same candles."""
+    return {
+        "dataset": search.dataset,
+        "search": canonical(search).decode(),
+        "find": canonical(find).decode(),
+        "fitness_return": find.objective,
+        "fitness_pnl": fitness_pnl(find),
+        "walk_forward_return": find.daily_walk.get("total_return"),
+        "benchmark_return": find.hold_walk.get("total_return"),
+        "enough_trades": find.enough_trades,
+    }
+
+
+def _new(event: Fact) -> dict[str, Value]:
+    d: StrategyDiscovered | StrategyValidated = event.data
+    return {
+        "genome_id": d.genome_id,
+        "genome": canonical(d.genome).decode(),
+        "venue": d.search.venue,
+        "symbol": d.search.symbol,
+        "granularity_s": d.search.granularity_s,
+    }
+
+
+def _discovered(view: View, seq: int, event: Fact) -> list[Put]:
+    sid = checked_id(event)
+    d: StrategyDiscovered = event.data
+    row = view.get("strategies", (sid,))
+    values: dict[str, Value] = {"discoveries": number(row, "discoveries") + 1}
+    if row is None:
+        values |= _new(event) | figures(d.find, d.search)
+        values |= {"stage": "discovered", "campaign": d.campaign, "unit": d.unit}
+    if not number(row, "discovered_seq"):
+        values |= {"discovered_seq": seq, "discovered_time": event.time}
+    return [Put("strategies", (sid,), values)]
+
+
+def _validated(view: View, seq: int, event: Fact) -> list[Put]:
+    sid = checked_id(event)
+    d: StrategyValidated = event.data
+    row = view.get("strategies", (sid,))
+    values: dict[str, Value] = {"validations": number(row, "validations") + 1}
+    if words(row, "stage") != "validated":
+        values |= _new(event) | figures(d.find, d.search)
+        values |= {"stage": "validated", "campaign": d.campaign, "unit": d.unit}
+        values |= {"validated_seq": seq, "validated_time": event.time}
+    return [Put("strategies", (sid,), values)]
+
+
+MODEL = ReadModel(TABLE, {"strategy.strategy.discovered": _discovered, "strategy.strategy.validated": _validated})
+apply = MODEL.apply
