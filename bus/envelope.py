@@ -11,6 +11,9 @@ from bus.events import REGISTRY, EventData, type_of
 from bus.subjects import event_subject
 from domain.errors import BadInput, SluiceError
 
+#: What decoding raises for bytes from elsewhere: bad JSON or types, bad UTF-8, endless nesting.
+UNREADABLE = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
+
 
 class TooNew(SluiceError):
     """An event of a version newer than this program; the reader halts and its position stays."""
@@ -39,7 +42,7 @@ class Event(msgspec.Struct, frozen=True, kw_only=True):
             raise TooNew(f"event {self.id} is {self.type} version {self.schemaver}, this program knows {entry.version}")
         try:
             return msgspec.json.decode(self.data, type=entry.struct)
-        except msgspec.MsgspecError as e:
+        except UNREADABLE as e:
             raise BadInput(f"data of {self.type} {self.id} cannot be read: {e}") from e
 
     def nats_subject(self) -> str:
@@ -80,5 +83,5 @@ def decode_event(raw: bytes) -> Event:
     """BadInput when the bytes are not an envelope."""
     try:
         return _DECODER.decode(raw)
-    except msgspec.MsgspecError as e:
+    except UNREADABLE as e:
         raise BadInput(f"not an event envelope: {e}") from e

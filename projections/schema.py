@@ -72,11 +72,8 @@ class Table:
             *indexes,
         ]
 
-    def check(self, key: Key, values: dict[str, Value]) -> None:
+    def check(self, values: dict[str, Value]) -> None:
         """Bring `values` into the form in which SQLite gives them back, in place; BadInput when one fits no column."""
-        for part in key:
-            if type(part) is int and not -_INT64 <= part < _INT64:
-                raise BadInput(f"{part} is too large a number for {self.name}")
         kinds = self.kinds
         for name, value in values.items():
             kind = kinds[name]

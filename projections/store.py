@@ -161,7 +161,10 @@ class ViewStore:
         rows = self._rows[table]
         if key in rows:
             return rows[key]
-        found = self._con.execute(self._get[table], key).fetchone()
+        try:
+            found = self._con.execute(self._get[table], key).fetchone()
+        except OverflowError as e:
+            raise BadInput(f"{key} holds a number too large for {table}") from e
         row = rows[key] = dict(zip(TABLES[table].names, found, strict=True)) if found else None
         return row
 
@@ -223,14 +226,16 @@ class ViewStore:
             # All handlers see the rows as they were before the event, so that their order means nothing.
             puts = [p for handler in _HANDLERS.get(event.type, ()) for p in handler(self, stored.seq, fact)]
             for table, key, values in puts:
-                TABLES[table].check(key, values)
+                TABLES[table].check(values)
+                self.get(table, key)  # into the cache, before anything changes
         except BadInput as e:
             changes.rejected.append(Rejected(stored, str(e)))
             puts = [Put("rejected", (stored.seq,), {"subject": stored.subject, "event_id": event_id})]
         for table, key, values in puts:
-            if self.get(table, key) is None:
-                self._rows[table][key] = TABLES[table].blank(key)
-            self._rows[table][key].update(values)  # type: ignore[union-attr]
+            row = self._rows[table].get(key)
+            if row is None:
+                row = self._rows[table][key] = TABLES[table].blank(key)
+            row.update(values)
             self._dirty[table].add(key)
         return event_id
 

@@ -108,18 +108,14 @@ def claim(log: EventLog, campaign: str, unit: str, replica: int, slot: str, seq:
 
 
 def answer(log: EventLog, campaign: str, unit: str, replica: int, slot: str, digest: str, counts: bool = True) -> None:
-    log.add(
-        ReplicaAnswered(campaign, replica, "box", slot, f"box.{slot}", 1, digest, counts, 100, 5, 1.25, None), unit
-    )
+    log.add(ReplicaAnswered(campaign, replica, "box", slot, f"box.{slot}", 1, digest, counts, 100, 5, 1.25, None), unit)
 
 
 def validate(log: EventLog, campaign: str, s: CampaignSpec, index: int, finds: tuple[Find, ...]) -> str:
     """The verdict and its strategies; the digest depends on the spec alone."""
     digest = sha256_hex(f"{s.seed}/{index}".encode())
     unit = unit_id(campaign, index)
-    log.add(
-        UnitValidated(campaign, index, digest, "slot", ("box.1", "box.2"), (), 500 + index, digest, finds), unit
-    )
+    log.add(UnitValidated(campaign, index, digest, "slot", ("box.1", "box.2"), (), 500 + index, digest, finds), unit)
     for f in finds:
         data = StrategyValidated(f.genome, f.genome_id, s.search, f, campaign, unit)
         log.add(data, strategy_id(f.genome_id, s.search))
