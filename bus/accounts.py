@@ -122,12 +122,12 @@ def write_private(path: Path, data: bytes) -> None:
     tmp.replace(path)
 
 
-def write_credentials(folder: Path, accounts: Accounts, url: str) -> None:
-    """One 0600 file a role, so that each agent gets its own and no other."""
+def write_credentials(folder: Path, accounts: Accounts, url: str, *, anonymous: bool = False) -> None:
+    """One 0600 file a role, so that each agent gets its own and no other. `anonymous`: a server that knows no users."""
     for user, password in accounts.passwords.items():
         host = user.removeprefix("miner-") if user.startswith("miner-") else ""
         wire = MINER_WIRE if host else Wire()
-        creds = Credentials(url, user, user, password, wire, host)
+        creds = Credentials(url, user, host=host) if anonymous else Credentials(url, user, user, password, wire, host)
         write_private(folder / f"{user}.json", msgspec.json.encode(creds))
 
 

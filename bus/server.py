@@ -17,6 +17,7 @@ from pathlib import Path
 import psutil
 
 from bus.accounts import Accounts, accounts_conf, write_private
+from bus.client import Bus, Credentials
 from bus.settings import Settings, StateDir
 from domain.errors import BadInput, Unreachable
 
@@ -157,6 +158,9 @@ class Server:
         except (urllib.error.URLError, OSError):
             return False
 
+    def running(self) -> bool:
+        return self.process is not None and self.process.poll() is None
+
     async def stop(self, timeout_s: float = 4.0) -> None:
         """SIGTERM, wait, then kill: only the process that we started."""
         p = self.process
@@ -169,6 +173,36 @@ class Server:
         if p.poll() is None:
             p.kill()
             p.wait()
+
+
+class ForeignServer:
+    """A server that somebody else runs (`sluice up --nats URL`): used as it is, never started, stopped or set up by us."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+        self.version = "unknown"
+        self.monitor_port = 0
+        self.process: subprocess.Popen[bytes] | None = None
+
+    async def start(self) -> None:
+        """Unreachable when it does not answer or is too old."""
+        bus = await Bus.connect(Credentials(self.url, "admin"), "sluice up", timeout_s=5.0)
+        try:
+            self.version = str(bus.nc.connected_server_version)
+            m = re.match(r"v?(\d+)\.(\d+)", self.version)
+            if m and (int(m[1]), int(m[2])) < MIN_VERSION:
+                raise Unreachable(
+                    f"the server at {self.url} is {self.version}, 2.12 or newer is needed; nothing was started"
+                )
+        finally:
+            await bus.close()
+
+    def running(self) -> bool:
+        """Whether it can be spoken to is seen by those who speak to it."""
+        return True
+
+    async def stop(self, timeout_s: float = 0.0) -> None:
+        """Not ours to stop."""
 
 
 def stop_leftover(pid: int, create_time: float, timeout_s: float = 4.0) -> bool:

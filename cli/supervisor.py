@@ -10,7 +10,7 @@ from bus.client import Bus, Credentials
 from bus.envelope import encode_event, make_event, now_rfc3339
 from bus.events import AgentStarted, AgentStopped, EventData
 from bus.runtime import VERSION
-from bus.server import Server, free_port, stop_leftover
+from bus.server import ForeignServer, Server, free_port, stop_leftover
 from bus.settings import Settings, StateDir
 from bus.setup import create_streams, missing_streams
 from bus.streams import StreamSpec, in_memory, stream_specs
@@ -26,12 +26,21 @@ SINGLE_AGENTS = ("dispatcher", "validator", "projector")
 class Supervisor:
     """`start()` brings everything up, `watch()` keeps it up, `stop()` ends it within `settings.stop_s` and a second."""
 
-    def __init__(self, state: StateDir, settings: Settings, port: int | None = None, miners: int | None = None) -> None:
+    def __init__(
+        self,
+        state: StateDir,
+        settings: Settings,
+        port: int | None = None,
+        miners: int | None = None,
+        nats_url: str = "",
+    ) -> None:
         self.state, self.settings = state, settings
         self.host = settings.host_name()
         wanted = settings.nats_port if port is None else port
         self.accounts = load_accounts(state.root / "accounts.json", [self.host])
-        self.server = Server(state, self.accounts, settings, wanted or free_port())
+        self.server: Server | ForeignServer = (
+            ForeignServer(nats_url) if nats_url else Server(state, self.accounts, settings, wanted or free_port())
+        )
         count = settings.miner_count() if miners is None else miners
         self.children = [Child(kind) for kind in SINGLE_AGENTS] + [Child("miner", str(i + 1)) for i in range(count)]
         self.bus: Bus | None = None
@@ -46,12 +55,15 @@ class Supervisor:
         specs = tuple(s for s in self._specs() if not in_memory(s))
         marker = self.state.root / "streams.sha256"
         wanted = hashlib.sha256(canonical([str(s.config) for s in specs])).hexdigest()
-        if not marker.exists() or marker.read_text() != wanted:
+        foreign = isinstance(self.server, ForeignServer)
+        if not foreign and (not marker.exists() or marker.read_text() != wanted):
             await self._set_up(specs)
             marker.write_text(wanted)
         await self.server.start()
-        write_credentials(self.state.creds, self.accounts, self.server.url)
-        self.bus = await Bus.connect(self._credentials("watchdog"), f"{self.host}.supervisor")
+        write_credentials(self.state.creds, self.accounts, self.server.url, anonymous=foreign)
+        self.bus = await Bus.connect(self.credentials("watchdog"), f"{self.host}.supervisor")
+        if foreign:
+            await create_streams(self.bus, specs)
         missing = await missing_streams(self.bus, specs)
         if missing:
             raise SluiceError(
@@ -71,6 +83,7 @@ class Supervisor:
 
     async def _set_up(self, specs: tuple[StreamSpec, ...]) -> None:
         """The set-up user exists only in a server without agents: at run time nobody can alter or empty a stream."""
+        assert isinstance(self.server, Server)
         await self.server.start(setup=True)
         try:
             creds = Credentials(self.server.url, "setup", "setup", self.accounts.setup)
@@ -83,7 +96,10 @@ class Supervisor:
         finally:
             await self.server.stop()
 
-    def _credentials(self, role: str) -> Credentials:
+    def credentials(self, role: str) -> Credentials:
+        """For this process; agents read theirs from their own file."""
+        if isinstance(self.server, ForeignServer):
+            return Credentials(self.server.url, role)
         return Credentials(self.server.url, role, role, self.accounts.passwords[role])
 
     def _end_leftovers(self) -> None:
@@ -97,7 +113,7 @@ class Supervisor:
         procs: list[Proc] = [c.proc for c in self.children if c.proc is not None]
         if self.server.process is not None:
             procs.append(this_process("nats-server", self.server.process.pid))
-        monitor = f"http://127.0.0.1:{self.server.monitor_port}"
+        monitor = f"http://127.0.0.1:{self.server.monitor_port}" if self.server.monitor_port else ""
         run = RunFile(this_process("supervisor"), self.server.url, self.server.version, monitor, tuple(procs))
         write_run_file(self.state, run)
 
@@ -105,7 +121,7 @@ class Supervisor:
         """Until `stop`: restart the server and agents that ended, within their limits."""
         announced: dict[str, int] = {}
         while not stop.is_set():
-            if self.server.process is not None and self.server.process.poll() is not None:
+            if not self.server.running() and self.server.process is not None:
                 self.on_note(f"nats-server ended with status {self.server.process.returncode}; starting it again")
                 await self.server.start()
                 await self._make_buckets()
@@ -137,7 +153,8 @@ class Supervisor:
 
     async def _tell(self, child: Child, data: EventData) -> None:
         """An event about an agent; while the server is away it is only logged."""
-        assert child.process is not None and self.bus is not None
+        assert child.process is not None
+        assert self.bus is not None
         pid, created = child.process.pid, child.proc.create_time if child.proc else 0.0
         event = make_event(
             data,
@@ -155,7 +172,7 @@ class Supervisor:
         """Agents first, then the server: an agent that stops may still have something to say."""
         await stop_children(self.children, max(0.5, self.settings.stop_s - 1.0))
         for child in self.children:
-            if child.process is not None and self.server.process is not None and self.server.process.poll() is None:
+            if child.process is not None and self.server.running():
                 await self._tell(
                     child, AgentStopped(child.kind, self.host, child.process.pid, child.process.returncode, True)
                 )

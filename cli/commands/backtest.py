@@ -1,0 +1,137 @@
+"""`sluice backtest ID|FILE`: one genome over a dataset, every figure beside buy & hold; a look at the hold-out is recorded."""
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from bus import events as ev
+from bus.client import Bus
+from bus.envelope import encode_event, make_event, now_rfc3339
+from bus.settings import StateDir
+from cli import common
+from cli.actions import execution_for, find_dataset
+from domain.candles import Candles
+from domain.errors import BadInput
+from domain.genome import Genome, canonical_genome, genome_id, validate_genome
+from domain.hashing import derived_id
+from domain.metrics import TIER1, TIER2, figures
+from domain.specs import SearchSpec, Window, split_windows
+from domain.words import genome_words
+from projections import ranking
+
+RANGES = ("fitness", "walk-forward", "hold-out")
+
+
+def add(sub: argparse._SubParsersAction) -> None:  # type: ignore[type-arg]
+    p = sub.add_parser("backtest", parents=[common.options()], help="simulate one strategy on a dataset")
+    p.add_argument("strategy", help="id of a strategy, or a JSON file with a genome")
+    p.add_argument("--dataset", default="", help="needed for a file; default: the one it was found on")
+    p.add_argument("--candles", type=int, default=0, metavar="N", help="the dataset's last N candles (0 = all)")
+    p.add_argument("--range", default="", choices=("", *RANGES), help="default: fitness and walk-forward")
+    p.add_argument("--trades", action="store_true", help="list every trade")
+    p.set_defaults(run=backtest)
+
+
+def _genome(args: common.Args) -> tuple[Genome, SearchSpec | None]:
+    path = Path(args.strategy)
+    if path.suffix == ".json" or path.exists():
+        try:
+            genome = msgspec.json.decode(path.read_bytes(), type=Genome)
+        except OSError as e:
+            raise BadInput(f"{path} cannot be read: {e.strerror}") from e
+        except msgspec.MsgspecError as e:
+            raise BadInput(f"{path} is not a strategy: {e}") from e
+        validate_genome(genome)
+        return canonical_genome(genome), None
+    with common.views(args) as con:
+        found = ranking.strategy(con, args.strategy)
+    if found is None:
+        raise BadInput(f"no strategy begins with {args.strategy!r}, and there is no such file")
+    return msgspec.convert(found["genome"], Genome), msgspec.convert(found["search"], SearchSpec)
+
+
+async def backtest(args: common.Args) -> int:
+    from kernels.evaluator import CompiledEvaluator
+    from market.store import DatasetStore
+
+    genome, search = _genome(args)
+    if search is None and not args.dataset:
+        raise BadInput("a strategy from a file needs --dataset")
+    async with common.admin(args) as bus:
+        digest, info = await find_dataset(bus, args.dataset or (search.dataset if search else ""))
+        candles = DatasetStore(StateDir(args.state).cache).get(digest)
+        same = search is not None and digest == search.dataset and not args.candles
+        windows = search.windows if same and search else split_windows(len(candles), args.candles)
+        spans = {
+            "fitness": Window(windows.fitness[0].start, windows.fitness[-1].stop),
+            "walk-forward": Window(windows.walk_forward[0].start, windows.walk_forward[-1].stop),
+            "hold-out": windows.hold_out,
+        }
+        wanted = [args.range] if args.range else ["fitness", "walk-forward"]
+        if "hold-out" in wanted:
+            await _record_look(bus, candles, digest, spans["hold-out"], genome_id(genome))
+    evaluator = CompiledEvaluator(candles, search.execution if search else execution_for(info))
+    found: dict[str, Any] = {
+        "genome_id": genome_id(genome),
+        "dataset": digest,
+        "rules": genome_words(genome),
+        "ranges": {},
+    }
+    for name in wanted:
+        found["ranges"][name] = _evaluate(evaluator, genome, spans[name], candles, args.trades)
+    _show(found, args)
+    return 0
+
+
+async def _record_look(bus: Bus, candles: Candles, digest: str, span: Window, genome: str) -> None:
+    """Every look at the hold-out is an event before anything is shown."""
+    first, last = int(candles.time_ms[span.start]), int(candles.time_ms[span.stop - 1])
+    now = now_rfc3339()
+    event = make_event(
+        ev.HoldOutLooked(digest, candles.info.symbol, first, last, genome, "backtest by a person"),
+        id=derived_id("HoldOutLooked", digest, genome, now),
+        source="cli",
+        subject=digest,
+        time=now,
+    )
+    await bus.publish(event.nats_subject(), encode_event(event), id=event.id)
+
+
+def _evaluate(evaluator: Any, genome: Genome, span: Window, candles: Candles, with_trades: bool) -> dict[str, Any]:
+    out: dict[str, Any] = {
+        "start": span.start,
+        "stop": span.stop,
+        "metrics": figures(TIER1, evaluator.tier1([genome], [span])[0, 0]),
+        "daily": figures(TIER2, evaluator.tier2(genome, span)),
+        "buy_and_hold": figures(TIER2, evaluator.buy_and_hold(span)),
+    }
+    if with_trades:
+        times = candles.time_ms
+        out["trades"] = [
+            msgspec.to_builtins(t) | {"entry_ms": int(times[t.entry_index]), "exit_ms": int(times[t.exit_index])}
+            for t in evaluator.trades(genome, span)
+        ]
+    return out
+
+
+def _show(found: dict[str, Any], args: common.Args) -> None:
+    if args.json:
+        common.print_json(found)
+        return
+    for line in found["rules"]:
+        print(line)
+    for name, r in found["ranges"].items():
+        m, d, hold = r["metrics"], r["daily"], r["buy_and_hold"]
+        print(
+            f"{name}: {m['trades']} trades, return {common.percent(m['return_frac'])} "
+            f"(buy & hold {common.percent(hold['total_return'])}), maximum drawdown {common.percent(m['max_drawdown'])}, "
+            f"fees {m['fees'] or 0:,.2f}, daily Sharpe (yearly) {d['sharpe'] if d['sharpe'] is None else round(d['sharpe'], 2)}"
+        )
+        rows = [
+            (t["entry_index"], t["exit_index"], "long" if t["side"] > 0 else "short", t["entry_price"], t["exit_price"], t["pnl"], t["reason"])
+            for t in r.get("trades", ())
+        ]  # fmt: skip
+        if rows:
+            common.print_table("Trades", ("entry", "exit", "side", "at", "out at", "pnl", "reason"), rows, "")

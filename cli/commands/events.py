@@ -1,0 +1,77 @@
+"""`sluice events`: the log as it is."""
+
+import argparse
+from collections.abc import AsyncIterator
+from typing import Any
+
+import msgspec
+
+from bus.client import Bus, Stored
+from bus.envelope import decode_event
+from bus.tail import Tail
+from cli import common
+from domain.errors import BadInput
+
+
+def add(sub: argparse._SubParsersAction) -> None:  # type: ignore[type-arg]
+    p = sub.add_parser("events", parents=[common.options()], help="the event log")
+    p.add_argument("--type", default="", help="such as mining.unit.validated, or a beginning: mining.unit")
+    p.add_argument("--entity", default="", help="id of a campaign, unit, strategy …")
+    p.add_argument("--since", type=int, default=1, metavar="SEQ", help="from this sequence on")
+    p.add_argument("--limit", type=int, default=0, help="at most this many (0 = all)")
+    p.add_argument("-f", "--follow", action="store_true", help="stay and print what comes (JSON lines with --json)")
+    p.set_defaults(run=events)
+
+
+def _filter(args: common.Args) -> str:
+    """The narrowest subject filter for --type and --entity."""
+    parts = args.type.split(".") if args.type else []
+    if len(parts) > 3:
+        raise BadInput(f"an event type has three parts, such as mining.unit.validated, not {args.type!r}")
+    context, kind, verb = (*parts, "*", "*", "*")[:3]
+    return f"ev.{context}.{kind}.{args.entity or '*'}.{verb}"
+
+
+async def _read(bus: Bus, args: common.Args) -> AsyncIterator[Stored]:
+    wanted = _filter(args)
+    if not args.follow:
+        async for stored in bus.read("EVENTS", max(1, args.since), wanted):
+            yield stored
+        return
+    tail = Tail(bus, "EVENTS", max(0, args.since - 1), wanted)
+    while True:
+        for stored in await tail.next(1.0):
+            yield stored
+
+
+async def events(args: common.Args) -> int:
+    shown = 0
+    collected: list[dict[str, Any]] = []
+    async with common.admin(args) as bus:
+        async for stored in _read(bus, args):
+            record = _record(stored)
+            if args.json and not args.follow:
+                collected.append(record)
+            elif args.json:
+                common.print_line(record)
+            else:
+                data = msgspec.json.encode(record["data"]).decode()
+                print(
+                    f"{record['seq']:>7} {record['time']} {record['type']:<28} {record['subject']} {data[:160]}",
+                    flush=True,
+                )
+            shown += 1
+            if args.limit and shown >= args.limit:
+                break
+    if args.json and not args.follow:
+        common.print_json(collected)
+    return 0
+
+
+def _record(stored: Stored) -> dict[str, Any]:
+    """The envelope with its sequence; a message that is no event is shown as what it is."""
+    try:
+        event = decode_event(stored.data)
+    except BadInput as e:
+        return {"seq": stored.seq, "time": stored.time, "type": "malformed", "subject": stored.subject, "data": str(e)}
+    return {"seq": stored.seq, **msgspec.to_builtins(event), "data": msgspec.json.decode(event.data)}

@@ -1,0 +1,87 @@
+"""`sluice mine`: ask for a campaign and, with --wait, watch it to its end."""
+
+import argparse
+import time
+from typing import Any
+
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+from bus import events as ev
+from cli import common
+from cli.actions import campaign_spec, find_dataset, follow_campaign, request_campaign
+from domain.errors import SluiceError
+from domain.grammar import grammar_names
+from domain.risk import RISK_LEVELS
+
+
+def add(sub: argparse._SubParsersAction) -> None:  # type: ignore[type-arg]
+    p = sub.add_parser("mine", parents=[common.options()], help="search for strategies on a dataset")
+    p.add_argument("--dataset", required=True, help="id, start of an id, or venue_SYMBOL_5m")
+    p.add_argument("--units", type=int, default=8)
+    p.add_argument("--population", type=int, default=60)
+    p.add_argument("--generations", type=int, default=20)
+    p.add_argument("--risk", default="MEDIUM", choices=list(RISK_LEVELS))
+    p.add_argument("--replicas", type=int, default=2, help="distinct owners that must agree on each unit")
+    p.add_argument("--candles", type=int, default=0, metavar="N", help="the dataset's last N candles (0 = all)")
+    p.add_argument("--seed", type=int, default=1)
+    p.add_argument("--grammar", default="full", choices=grammar_names())
+    p.add_argument("--name", default="")
+    p.add_argument("--wait", action="store_true", help="stay until every unit has a verdict")
+    p.set_defaults(run=mine)
+
+
+async def mine(args: common.Args) -> int:
+    async with common.admin(args) as bus:
+        digest, info = await find_dataset(bus, args.dataset)
+        spec = campaign_spec(
+            digest, info, units=args.units, replicas=args.replicas, seed=args.seed, risk=args.risk, grammar=args.grammar,
+            population=args.population, generations=args.generations, candles=args.candles, name=args.name,
+        )  # fmt: skip
+        campaign = await request_campaign(bus, spec, "cli")
+        if not args.wait:
+            if args.json:
+                common.print_json({"campaign": campaign})
+            else:
+                print(f"asked for campaign {campaign}; `sluice campaigns` shows how it goes")
+            return 0
+        started = time.monotonic()
+        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+        with Progress(*columns, console=common.console(), disable=args.json, transient=True) as bar:
+            task = bar.add_task("units decided", total=args.units)
+            finished = await _watch(follow_campaign(bus, campaign), lambda: bar.advance(task))
+        result = {
+            "campaign": campaign,
+            "units": args.units,
+            "validated": finished.validated,
+            "inconclusive": finished.inconclusive,
+            "parked": finished.parked,
+            "trials": finished.trials,
+            "seconds": round(time.monotonic() - started, 2),
+            "digest": finished.digest,
+        }
+    _show(result, args)
+    return 0 if finished.validated == args.units else 1
+
+
+async def _watch(events: Any, decided: Any) -> ev.CampaignFinished:
+    async for event in events:
+        data = event.payload()
+        if isinstance(data, ev.CampaignFinished):
+            return data
+        if isinstance(data, ev.CampaignRefused):
+            raise SluiceError(f"the campaign was refused: {data.reason}")
+        if isinstance(data, ev.UnitValidated | ev.UnitInconclusive | ev.UnitParked):
+            decided()
+    raise SluiceError("the log ended before the campaign did")
+
+
+def _show(result: dict[str, Any], args: common.Args) -> None:
+    if args.json:
+        common.print_json(result)
+        return
+    print(
+        f"campaign {result['campaign']}: {result['validated']} of {result['units']} units validated, "
+        f"{result['inconclusive']} inconclusive, {result['parked']} parked, "
+        f"{result['trials']:,} trials in {result['seconds']:g} s"
+    )
+    print(f"digest {result['digest']}")

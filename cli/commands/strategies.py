@@ -1,0 +1,94 @@
+"""`sluice strategies` and `sluice strategy show ID`."""
+
+import argparse
+from typing import Any
+
+from cli import common
+from domain.errors import BadInput
+from projections import ranking
+
+
+def add(sub: argparse._SubParsersAction) -> None:  # type: ignore[type-arg]
+    p = sub.add_parser("strategies", parents=[common.options()], help="what was found, validated first")
+    p.add_argument("--limit", type=int, default=10)
+    p.add_argument("--stage", default="", choices=("", "discovered", "validated"))
+    p.add_argument("--by", default="walk_forward", choices=("walk_forward", "fitness"))
+    p.set_defaults(run=strategies)
+    p = sub.add_parser("strategy", help="one strategy")
+    verbs = p.add_subparsers(dest="verb", required=True, metavar="VERB")
+    v = verbs.add_parser("show", parents=[common.options()], help="rules, figures, benchmark and evidence")
+    v.add_argument("id", help="at least the first 8 signs of its id")
+    v.set_defaults(run=show)
+
+
+def strategies(args: common.Args) -> int:
+    with common.views(args) as con:
+        found = ranking.strategies(con, args.by, args.stage, args.limit)
+    if args.json:
+        common.print_json(found)
+        return 0
+    rows = [
+        (
+            s["id"][:12],
+            s["stage"] + ("" if s["metrics"]["enough_trades"] else " (few trades)"),
+            s["metrics"].get("trades"),
+            common.percent(s["metrics"]["return"]),
+            common.percent(s["walk_forward"]["return"]),
+            common.percent(s["benchmark"]["return"]),
+            " ".join(s["rules"]),
+        )
+        for s in found
+    ]
+    columns = ("id", "stage", "trades", "fitness", "walk-forward", "buy & hold", "rules")
+    common.print_table("Strategies", columns, rows, "Nothing found yet.")
+    return 0
+
+
+def show(args: common.Args) -> int:
+    with common.views(args) as con:
+        found = ranking.strategy(con, args.id)
+    if found is None:
+        raise BadInput(
+            f"no strategy begins with {args.id!r}; `sluice strategies` lists them, 8 signs are needed at least"
+        )
+    if args.json:
+        common.print_json(found)
+        return 0
+    print(f"Strategy {found['id']}")
+    print(
+        f"{found['stage']}, {found['venue']} {found['symbol']} {found['granularity']}, dataset {found['dataset'][:12]}"
+    )
+    for line in found["rules"]:
+        print(f"  {line}")
+    figures_table(found["metrics"], found["walk_forward"], found["benchmark"])
+    print(f"Found among {found['trials'] or 'an unknown number of'} trials: the best of many looks good by luck alone.")
+    for e in found["evidence"]:
+        print(f"  event {e['seq']}: unit {e['unit']} of campaign {e['campaign']}")
+    return 0
+
+
+_DAILY = (
+    ("total return", "total_return", True), ("Sharpe (yearly)", "sharpe", False), ("Sortino (yearly)", "sortino", False),
+    ("volatility (yearly)", "volatility", True), ("maximum drawdown", "max_drawdown", True),
+    ("VaR 95 %, a day", "var_95", True), ("CVaR 95 %, a day", "cvar_95", True), ("days", "days", False),
+)  # fmt: skip
+
+
+def figures_table(metrics: dict[str, Any], walk: dict[str, Any], benchmark: dict[str, Any]) -> None:
+    """Fitness and walk-forward side by side, each beside buy & hold over the same candles."""
+
+    def cell(figures: dict[str, Any], key: str, is_fraction: bool) -> str:
+        value = figures.get(key)
+        if value is None:
+            return "–"
+        return f"{value * 100:.2f} %" if is_fraction else f"{value:g}" if isinstance(value, int) else f"{value:.2f}"
+
+    ranges = (metrics["daily"], benchmark["fitness"], walk["daily"], benchmark["walk_forward"])
+    rows = [[label, *(cell(figures, key, frac) for figures in ranges)] for label, key, frac in _DAILY]
+    windows = (metrics["windows"], walk["windows"])
+    trades = [sum(w["trades"] or 0 for w in ws) for ws in windows]
+    fees = [sum(w["fees"] or 0.0 for w in ws) for ws in windows]
+    rows.append(["trades", str(trades[0]), "1", str(trades[1]), "1"])
+    rows.append(["fees paid", f"{fees[0]:.2f}", "", f"{fees[1]:.2f}", ""])
+    columns = ("", "fitness", "buy & hold", "walk-forward", "buy & hold")
+    common.print_table("Figures, costs included", columns, rows, "")

@@ -1,0 +1,92 @@
+"""What all commands share: options, connecting, reading the views, printing for people and for scripts."""
+
+import argparse
+import sqlite3
+import sys
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
+from pathlib import Path
+from typing import Any
+
+import msgspec
+from rich.console import Console
+from rich.table import Table
+
+from bus.accounts import read_credentials
+from bus.client import Bus
+from bus.settings import StateDir, default_state_dir
+from cli.run_file import require_running
+from domain.errors import Unreachable
+from projections import files
+
+Args = argparse.Namespace
+Command = Callable[[Args], int | Awaitable[int]]
+
+
+def options() -> argparse.ArgumentParser:
+    """Options that every command takes."""
+    p = argparse.ArgumentParser(add_help=False)
+    p.add_argument(
+        "--state", type=Path, default=default_state_dir(), help="state directory ($SLUICE_STATE, else .sluice)"
+    )
+    p.add_argument("--json", action="store_true", help="print JSON for scripts")
+    p.add_argument("--timeout", type=float, default=0.0, metavar="S", help="give up after S seconds (0 = never)")
+    return p
+
+
+def console() -> Console:
+    return Console(highlight=False, soft_wrap=not sys.stdout.isatty())
+
+
+def print_json(value: Any) -> None:
+    print(msgspec.json.format(msgspec.json.encode(value), indent=2).decode())
+
+
+def print_line(value: Any) -> None:
+    """One JSON line, at once: for `-f`."""
+    print(msgspec.json.encode(value).decode(), flush=True)
+
+
+def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[Any]], empty: str) -> None:
+    """A table for people; `empty` says what to do when there is nothing yet."""
+    if not rows:
+        print(empty)
+        return
+    numeric = [all(isinstance(r[i], int | float) or r[i] is None for r in rows) for i in range(len(columns))]
+    table = Table(title=title, title_justify="left", box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    for name, right in zip(columns, numeric, strict=True):
+        table.add_column(name, justify="right" if right else "left", overflow="fold")
+    for row in rows:
+        table.add_row(*("–" if v is None else f"{v:,}" if isinstance(v, int) else str(v) for v in row))
+    console().print(table)
+
+
+def percent(fraction: float | None) -> str:
+    return "–" if fraction is None else f"{fraction * 100:+.2f} %"
+
+
+@asynccontextmanager
+async def admin(args: Args) -> AsyncIterator[Bus]:
+    """A connection with the admin's rights to the instance that runs on --state."""
+    state = StateDir(args.state)
+    require_running(state)
+    bus = await Bus.connect(read_credentials(state.creds / "admin.json"), "cli", timeout_s=5.0)
+    try:
+        yield bus
+    finally:
+        await bus.close()
+
+
+@contextmanager
+def views(args: Args) -> Iterator[sqlite3.Connection]:
+    """The read models, read-only; they can be read while nothing runs."""
+    state = StateDir(args.state)
+    if not state.views.exists():
+        raise Unreachable(
+            f"there are no read models in {state.root} yet; is `sluice up` running, or is --state another?"
+        )
+    con = files.open_reader(state.views)
+    try:
+        yield con
+    finally:
+        con.close()
