@@ -80,13 +80,18 @@ def open_writer(path: Path) -> sqlite3.Connection:
 
 
 def open_reader(path: Path) -> sqlite3.Connection:
-    """A connection that cannot write, with rows by name. Unreachable when there are no read models of this version."""
+    """A connection that cannot write, with rows by name; may move between threads, one at a time.
+
+    Unreachable when there are no read models of this version.
+    """
     if not path.exists():
         raise Unreachable(
             f"there are no read models at {path} yet; was `sluice up` ever run with this state directory?"
         )
     with sqlite_errors(path):
-        con = sqlite3.connect(f"{path.absolute().as_uri()}?mode=rw", uri=True, timeout=5.0, isolation_level=None)
+        con = sqlite3.connect(
+            f"{path.absolute().as_uri()}?mode=rw", uri=True, timeout=5.0, isolation_level=None, check_same_thread=False
+        )
         con.execute("PRAGMA query_only = ON")
         con.row_factory = sqlite3.Row
         found = made_for(con)

@@ -30,14 +30,15 @@ class ReplayReport(msgspec.Struct, frozen=True):
 async def replay(bus: Bus, path: Path, until_seq: int | None = None, progress: Progress | None = None) -> ViewStore:
     """Read models in a new file at `path` with every event up to `until_seq` (default: the log's end) applied.
 
-    `progress(position, target)` is called after each batch. Raises BadInput for a sequence beyond the log's end,
-    TooNew at an event of a newer program, Unreachable when the log stops answering.
+    `progress(position, target)` is called after each batch. Raises BadInput for a sequence beyond the log's end and for a
+    file that exists, TooNew at an event of a newer program, Unreachable when the log stops answering.
     """
     last, _, created = await bus.stream_state("EVENTS")
     target = last if until_seq is None else until_seq
     if not 0 <= target <= last:
         raise BadInput(f"the log has events 1 to {last}, there is no sequence {target}")
-    files.remove(path)
+    if path.exists():
+        raise BadInput(f"{path} exists already; name a file that does not")
     store = ViewStore(path)
     try:
         store.adopt(created)

@@ -1,0 +1,262 @@
+"""The projector against a real nats-server: following, resuming, doubting, parking, halting, being killed."""
+
+import asyncio
+import os
+import random
+import subprocess
+import sys
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from bus.envelope import encode_event, make_event
+from bus.events import AgentStarted
+from bus.messages import Parked
+from domain.errors import BadInput
+from projections import files, queries
+from projections.replay import compare, replay
+from projections.store import ViewStore
+from tests.integration.projector_bus import Instance, append, projecting, until
+from tests.unit.projections.event_log import TIME, EventLog, story
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture
+async def instance(tmp_path):
+    made = Instance(tmp_path / "state")
+    await made.start()
+    yield made
+    await made.server.stop()
+
+
+@pytest.fixture
+async def admin(instance):
+    bus = await instance.connect("admin")
+    yield bus
+    await bus.close()
+
+
+def position(instance: Instance) -> int:
+    if not instance.state.views.exists():
+        return -1
+    store = files.open_writer(instance.state.views)
+    try:
+        return queries.position(store) if files.made_for(store) else -1
+    finally:
+        store.close()
+
+
+async def reaches(instance: Instance, seq: int, timeout_s: float = 10.0) -> None:
+    await until(lambda: position(instance) == seq, f"the read models stand at {seq}", timeout_s)
+
+
+async def clean(admin, tmp_path: Path, name: str = "clean") -> tuple[str, str]:
+    """Digests of read models built from the log in one go."""
+    store = await replay(admin, tmp_path / f"{name}.sqlite")
+    digest = store.digest()
+    store.close()
+    return digest
+
+
+def live(instance: Instance) -> tuple[str, str]:
+    store = ViewStore(instance.state.views)
+    digest = store.digest()
+    store.close()
+    return digest
+
+
+async def test_it_follows_and_resumes_and_equals_a_replay(instance, admin, tmp_path):
+    log = story(random.Random(1), 400)
+    await append(admin, log.made[:150])
+    async with projecting(instance) as context:
+        await reaches(instance, 150)
+        await append(admin, log.made[150:200])
+        await reaches(instance, 200)
+        assert (context.state, context.done) == ("alive", 200)
+    await append(admin, log.made[200:])
+    async with projecting(instance) as context:
+        await reaches(instance, len(log.made))
+        assert context.done == len(log.made) - 200
+    report = await compare(admin, instance.state.views, tmp_path / "scratch.sqlite")
+    assert (report.seq, report.equal, report.digest) == (len(log.made), True, report.live_digest)
+    assert (report.digest, report.outcome_digest) == live(instance)
+
+
+async def test_a_deleted_file_is_built_again_with_the_same_digests(instance, admin, tmp_path):
+    log = story(random.Random(2), 300)
+    await append(admin, log.made)
+    async with projecting(instance):
+        await reaches(instance, len(log.made))
+    before = live(instance)
+    files.remove(instance.state.views)
+    async with projecting(instance):
+        await reaches(instance, len(log.made))
+    assert live(instance) == before
+    async with projecting(instance):
+        await reaches(instance, len(log.made))
+        files.remove(instance.state.views)
+        await reaches(instance, len(log.made))
+    assert live(instance) == before == await clean(admin, tmp_path)
+
+
+async def test_replay_stops_where_it_is_told_and_compares_only_the_same_sequence(instance, admin, tmp_path):
+    log = story(random.Random(3), 120)
+    await append(admin, log.made)
+    async with projecting(instance):
+        await reaches(instance, len(log.made))
+    seen: list[tuple[int, int]] = []
+    report = await compare(admin, instance.state.views, tmp_path / "a", 50, lambda at, end: seen.append((at, end)))
+    assert (report.seq, report.live_digest, report.equal) == (50, None, None)
+    assert seen[-1] == (50, 50)
+    one = ViewStore(tmp_path / "b")
+    one.apply_batch(log.made[:50])
+    one_digest = one.digest()
+    one.close()
+    assert (report.digest, report.outcome_digest) == one_digest
+    with pytest.raises(BadInput, match="no sequence"):
+        await replay(admin, tmp_path / "c", len(log.made) + 1)
+    with pytest.raises(BadInput, match="exists already"):
+        await replay(admin, instance.state.views)
+
+
+async def test_a_difference_is_found(instance, admin, tmp_path):
+    log = story(random.Random(4), 120)
+    await append(admin, log.made)
+    async with projecting(instance):
+        await reaches(instance, len(log.made))
+    con = files.open_writer(instance.state.views)
+    con.execute("UPDATE units SET reason = 'edited by hand'")
+    con.close()
+    report = await compare(admin, instance.state.views, tmp_path / "scratch.sqlite")
+    assert report.equal is False
+
+
+async def test_read_models_of_another_log_are_not_used(instance, admin, tmp_path, caplog):
+    await append(admin, story(random.Random(5), 200).made)
+    async with projecting(instance):
+        await reaches(instance, await admin.last_seq("EVENTS"))
+    await admin.close()
+    await instance.destroy_log()
+    bus = await instance.connect("admin")
+    log = story(random.Random(6), 300)
+    await append(bus, log.made)
+    async with projecting(instance):
+        await reaches(instance, len(log.made))
+    assert "built anew" in caplog.text
+    assert live(instance) == await clean(bus, tmp_path)
+    await bus.close()
+
+
+async def test_another_event_at_the_same_sequence_of_the_same_log_is_noticed(instance, admin, tmp_path, caplog):
+    """As after a damaged last block: the stream is the same, sequences are used again."""
+    log = story(random.Random(7), 100)
+    await append(admin, log.made)
+    async with projecting(instance):
+        await reaches(instance, len(log.made))
+    con = files.open_writer(instance.state.views)
+    con.execute("UPDATE position SET chain = ?", ("00" * 32,))
+    con.close()
+    async with projecting(instance):
+        await until(lambda: "the content of event" in caplog.text, "the doubt is said")
+        await reaches(instance, len(log.made))
+    assert live(instance) == await clean(admin, tmp_path)
+
+
+async def test_malformed_events_are_parked_once_also_after_a_crash(instance, admin):
+    log = EventLog()
+    log.add(AgentStarted("miner", "box", 1, "0.1.0"), "miner-1")
+    log.raw("ev.mining.unit.x.validated", b"{not json")
+    log.add(AgentStarted("miner", "box", 2, "0.1.0"), "miner-1")
+    await append(admin, log.made)
+    # A run that died between applying and parking.
+    store = ViewStore(instance.state.views)
+    _, _, created = await admin.stream_state("EVENTS")
+    store.adopt(created)
+    store.apply_batch(log.made)
+    store.close()
+
+    async def parked() -> int:
+        return await admin.last_seq("PARKED")
+
+    async with projecting(instance):
+        await until(lambda: _is(parked(), 1), "it is parked")
+    for _ in range(2):
+        files.remove(instance.state.views)
+        async with projecting(instance):
+            await reaches(instance, 3)
+    assert await parked() == 1
+    stored = await admin.last("PARKED", "parked.projector.EVENTS.2")
+    record = msgspec.json.decode(stored.data, type=Parked)
+    assert (record.seq, record.payload) == (2, b"{not json")
+    assert "not an event envelope" in record.reason
+
+
+async def _is(value, wanted) -> bool:
+    return await value == wanted
+
+
+async def test_it_halts_before_an_event_of_a_newer_program_and_stays_alive(instance, admin):
+    log = story(random.Random(8), 50)
+    await append(admin, log.made)
+    event = make_event(AgentStarted("miner", "box", 1, "9"), id="x", source="t", subject="miner-1", time=TIME)
+    newer = msgspec.structs.replace(event, schemaver=99)
+    await admin.publish(newer.nats_subject(), encode_event(newer))
+    async with projecting(instance) as context:
+        await until(lambda: context.state == "stalled", "it says that it stalled")
+        assert "version 99" in context.detail
+        assert position(instance) == len(log.made)
+        await append(admin, log.made[:3])
+        await asyncio.sleep(0.3)
+        assert position(instance) == len(log.made)
+        assert context.done == len(log.made)
+
+
+async def test_it_goes_on_after_the_server_was_away(instance, admin, tmp_path):
+    log = story(random.Random(9), 200)
+    await append(admin, log.made[:100])
+    async with projecting(instance):
+        await reaches(instance, 100)
+        await instance.server.stop()
+        await instance.server.start()
+        await until(lambda: admin.nc.is_connected, "the admin is connected again")
+        await append(admin, log.made[100:])
+        await reaches(instance, len(log.made))
+    assert live(instance) == await clean(admin, tmp_path)
+
+
+def _spawn(instance: Instance) -> "subprocess.Popen[bytes]":
+    with (instance.state.logs / "projector.log").open("ab") as out:
+        return subprocess.Popen(
+            [sys.executable, "-m", "agents.projector", "--state", str(instance.state.root)],
+            cwd=ROOT, stdout=out, stderr=out, env=os.environ | {"PYTHONPATH": str(ROOT)},
+        )  # fmt: skip
+
+
+@pytest.mark.slow
+async def test_killed_at_random_while_events_pour_in_nothing_is_applied_twice(instance, admin, tmp_path):
+    r = random.Random(10)
+    log = story(r, 12_000)
+    pouring = asyncio.create_task(append(admin, log.made))
+    seen = []
+    process = _spawn(instance)
+    try:
+        for _ in range(8):
+            before = position(instance)
+            await until(lambda before=before: position(instance) > before or pouring.done(), "it moves", 20)
+            await asyncio.sleep(r.uniform(0.0, 0.3))
+            process.kill()
+            process.wait()
+            seen.append(position(instance))
+            process = _spawn(instance)
+        await pouring
+        await reaches(instance, len(log.made), 30)
+        process.terminate()
+        assert await asyncio.to_thread(process.wait, 5) == 0
+    finally:
+        if process.poll() is None:
+            process.kill()
+            process.wait()
+    assert len({s for s in seen if 0 < s < len(log.made)}) > 2, f"the kills did not fall into its work: {seen}"
+    assert live(instance) == await clean(admin, tmp_path)
