@@ -53,6 +53,8 @@ class CampaignRequested(EventData, frozen=True):
 
 
 class CampaignRefused(EventData, frozen=True):
+    """The answer to a request that cannot be fulfilled; nothing was queued."""
+
     reason: str
 
 
@@ -75,6 +77,8 @@ class CampaignFinished(EventData, frozen=True):
 
 
 class UnitOpened(EventData, frozen=True):
+    """One unit of the campaign, with the seed that its outcome depends on."""
+
     campaign: str
     index: int
     seed: int
@@ -203,6 +207,8 @@ class StrategyValidated(EventData, frozen=True):
 
 
 class AgentStarted(EventData, frozen=True):
+    """The supervisor of `host` started an agent process."""
+
     kind: str
     host: str
     pid: int
@@ -210,7 +216,7 @@ class AgentStarted(EventData, frozen=True):
 
 
 class AgentStopped(EventData, frozen=True):
-    """`exit`: the exit status, negative for a signal; `wanted`: a person or the supervisor asked for it."""
+    """An agent process ended. `exit`: the exit status, negative for a signal; `wanted`: a person or the supervisor asked for it."""
 
     kind: str
     host: str

@@ -35,7 +35,8 @@ def options() -> argparse.ArgumentParser:
 
 
 def console() -> Console:
-    return Console(highlight=False, soft_wrap=not sys.stdout.isatty())
+    # Through a pipe nothing is folded: what reads it decides.
+    return Console(highlight=False) if sys.stdout.isatty() else Console(highlight=False, width=10_000)
 
 
 def print_json(value: Any) -> None:

@@ -1,6 +1,7 @@
 """`sluice backtest ID|FILE`: one genome over a dataset, every figure beside buy & hold; a look at the hold-out is recorded."""
 
 import argparse
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -130,8 +131,13 @@ def _show(found: dict[str, Any], args: common.Args) -> None:
             f"fees {m['fees'] or 0:,.2f}, daily Sharpe (yearly) {d['sharpe'] if d['sharpe'] is None else round(d['sharpe'], 2)}"
         )
         rows = [
-            (t["entry_index"], t["exit_index"], "long" if t["side"] > 0 else "short", t["entry_price"], t["exit_price"], t["pnl"], t["reason"])
+            (_minute(t["entry_ms"]), _minute(t["exit_ms"]), "long" if t["side"] > 0 else "short")
+            + (t["entry_price"], t["exit_price"], round(t["pnl"], 2), t["reason"])
             for t in r.get("trades", ())
-        ]  # fmt: skip
+        ]
         if rows:
             common.print_table("Trades", ("entry", "exit", "side", "at", "out at", "pnl", "reason"), rows, "")
+
+
+def _minute(ms: int) -> str:
+    return datetime.fromtimestamp(ms / 1000, UTC).strftime("%Y-%m-%d %H:%M")

@@ -27,20 +27,16 @@ def strategies(args: common.Args) -> int:
     if args.json:
         common.print_json(found)
         return 0
-    rows = [
-        (
-            s["id"][:12],
-            s["stage"] + ("" if s["metrics"]["enough_trades"] else " (few trades)"),
-            s["metrics"].get("trades"),
-            common.percent(s["metrics"]["return"]),
-            common.percent(s["walk_forward"]["return"]),
-            common.percent(s["benchmark"]["return"]),
-            " ".join(s["rules"]),
+    if not found:
+        print("Nothing found yet.")
+    for i, s in enumerate(found, 1):
+        few = "" if s["metrics"]["enough_trades"] else ", fewer trades than wanted"
+        print(
+            f"{i:>3}  {s['id'][:12]}  {s['stage']}{few}  {s['symbol']} {s['granularity']}  {s['metrics'].get('trades')} trades  "
+            f"fitness {common.percent(s['metrics']['return'])}  walk-forward {common.percent(s['walk_forward']['return'])}  "
+            f"buy & hold {common.percent(s['benchmark']['return'])}"
         )
-        for s in found
-    ]
-    columns = ("id", "stage", "trades", "fitness", "walk-forward", "buy & hold", "rules")
-    common.print_table("Strategies", columns, rows, "Nothing found yet.")
+        print(f"     {' '.join(s['rules'])}")
     return 0
 
 
