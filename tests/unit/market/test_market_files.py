@@ -109,6 +109,12 @@ def test_a_damaged_parquet_ends_in_one_line_or_in_a_checked_dataset(
     assert capfd.readouterr().err == ""
 
 
+def test_a_file_that_aborts_the_decoder_is_refused_and_we_go_on() -> None:
+    killer = Path(__file__).resolve().parents[2] / "data" / "aborts_the_decoder.parquet"
+    with pytest.raises(BadInput, match=r"aborts_the_decoder.parquet: it (is damaged|cannot be read)"):
+        import_file(killer, "coinbase", "BTC-USD", "5m")
+
+
 def test_a_decoder_that_dies_is_a_refusal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     killed = tmp_path / "python"
     killed.write_text("#!/bin/sh\nkill -ABRT $$\n")
