@@ -18,7 +18,7 @@ TABLE = Table(
         # A campaign's seed is below 2**63, but what a command says is checked by the dispatcher, not here.
         *outcome("text", "seed"),
         *trace("text", "distinct_by", "requested_by", "reason", "requested_time", "opened_time", "finished_time"),
-        *trace("int", "requested_seq", "opened_seq", "finished_seq", "opened_units", "evaluated"),
+        *trace("int", "requested_seq", "opened_seq", "finished_seq", "evaluated"),
     ),
     outcome_if="state = 'finished'",
 )
@@ -81,13 +81,6 @@ def _opened(view: View, seq: int, event: Fact) -> list[Put]:
     return [Put("campaigns", (event.subject,), values)]
 
 
-def _unit_opened(view: View, seq: int, event: Fact) -> list[Put]:
-    if number(view.get("units", (event.subject,)), "opened_seq"):
-        return []
-    row = view.get("campaigns", (event.data.campaign,))
-    return [Put("campaigns", (event.data.campaign,), {"opened_units": number(row, "opened_units") + 1})]
-
-
 def _verdict(view: View, seq: int, event: Fact) -> list[Put]:
     """A unit's first verdict counts, as in the units themselves."""
     if words(view.get("units", (event.subject,)), "state") in VERDICTS:
@@ -122,7 +115,6 @@ MODEL = ReadModel(
         "mining.campaign.refused": _refused,
         "mining.campaign.opened": _opened,
         "mining.campaign.finished": _finished,
-        "mining.unit.opened": _unit_opened,
         "mining.unit.validated": _verdict,
         "mining.unit.inconclusive": _verdict,
         "mining.unit.parked": _verdict,

@@ -47,9 +47,11 @@ class Table:
     indexes: tuple[tuple[str, ...], ...] = ()
     kinds: dict[str, Kind] = field(init=False, compare=False)
     names: tuple[str, ...] = field(init=False, compare=False)
+    start: dict[str, Value] = field(init=False, compare=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "kinds", {c.name: c.kind for c in self.columns})
+        object.__setattr__(self, "start", {c.name: _DEFAULT[c.kind] for c in self.columns})
         object.__setattr__(self, "names", tuple(c.name for c in self.columns))
         if self.names[: len(self.key)] != self.key:
             raise ValueError(f"the first columns of {self.name} must be its key")
@@ -60,7 +62,7 @@ class Table:
 
     def blank(self, key: Key) -> dict[str, Value]:
         """A new row: the key and every column's start value."""
-        row = {c.name: _DEFAULT[c.kind] for c in self.columns}
+        row = self.start.copy()
         row.update(zip(self.key, key, strict=True))
         return row
 

@@ -47,6 +47,7 @@ class Projector:
         try:
             while not stop.is_set():
                 try:
+                    await self._connected()
                     await self._establish()
                     await self._follow()
                 except TooNew as e:
@@ -87,6 +88,11 @@ class Projector:
         self.context.state, self.context.detail = "alive", ""
         log.info("following %s from %d, which ends at %d", STREAM, store.position.seq, last)
 
+    async def _connected(self) -> None:
+        """Wait while the server is away: a request sent now would only wait out its time."""
+        while not self.bus.nc.is_connected and not self.context.stop.is_set():
+            await self.context.idle(0.1)
+
     async def _look(self, seq: int) -> tuple[int, str, Stored | None]:
         """(last sequence of the log, when it was made, what it holds at `seq`)."""
         last, _, created = await self.bus.stream_state(STREAM)
@@ -109,6 +115,7 @@ class Projector:
         assert self.store is not None
         assert self.tail is not None
         while not self.context.stop.is_set():
+            await self._connected()
             batch = await self.tail.next(WAIT_S)
             if self.bus.nc.stats["reconnects"] != self._reconnects or not self.path.exists():
                 # A server that came back may hold another log; a deleted file is the wish for a new one.

@@ -96,7 +96,8 @@ async def test_a_deleted_file_is_built_again_with_the_same_digests(instance, adm
     assert live(instance) == before
     async with projecting(instance):
         await reaches(instance, len(log.made))
-        files.remove(instance.state.views)
+        # As a person would, without the files that SQLite keeps beside it, while the projector runs.
+        instance.state.views.unlink()
         await reaches(instance, len(log.made))
     assert live(instance) == before == await clean(admin, tmp_path)
 
@@ -234,15 +235,14 @@ def _spawn(instance: Instance) -> "subprocess.Popen[bytes]":
         )  # fmt: skip
 
 
-@pytest.mark.slow
 async def test_killed_at_random_while_events_pour_in_nothing_is_applied_twice(instance, admin, tmp_path):
     r = random.Random(10)
-    log = story(r, 12_000)
+    log = story(r, 8_000)
     pouring = asyncio.create_task(append(admin, log.made))
     seen = []
     process = _spawn(instance)
     try:
-        for _ in range(8):
+        for _ in range(5):
             before = position(instance)
             await until(lambda before=before: position(instance) > before or pouring.done(), "it moves", 20)
             await asyncio.sleep(r.uniform(0.0, 0.3))
