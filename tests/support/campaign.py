@@ -1,0 +1,162 @@
+"""Ask for campaigns and read what the log says of them."""
+
+import asyncio
+from collections import defaultdict
+from typing import NamedTuple
+
+import msgspec
+
+from bus import events as ev
+from bus.client import Bus, Stored
+from bus.envelope import Event, decode_event
+from bus.events import EventData
+from bus.messages import Parked
+from cli.actions import register_dataset, request_campaign
+from domain.candles import Candles
+from domain.errors import BadInput
+from domain.hashing import canonical, sha256_hex
+from domain.specs import CampaignSpec
+from market.store import DatasetStore
+from tests.support.instance import Instance, until
+from tests.support.market import small_market, spec_for
+
+CLOSED = (ev.CampaignFinished, ev.CampaignRefused)
+VERDICTS = (ev.UnitValidated, ev.UnitInconclusive, ev.UnitParked)
+
+
+class Fact(NamedTuple):
+    """One event of the log with its typed data; `event.subject` is the entity."""
+
+    seq: int
+    event: Event
+    data: EventData
+
+
+async def facts(bus: Bus, campaign: str = "") -> list[Fact]:
+    """All readable events in order, of one campaign or of all."""
+    out = []
+    async for stored in bus.read("EVENTS", 1):
+        try:
+            event = decode_event(stored.data)
+            if not campaign or event.correlationid == campaign:
+                out.append(Fact(stored.seq, event, event.payload()))
+        except BadInput:
+            continue
+    return out
+
+
+async def parked(bus: Bus) -> list[Parked]:
+    return [msgspec.json.decode(s.data, type=Parked) async for s in bus.read("PARKED", 1)]
+
+
+async def stored_in(bus: Bus, stream: str, filter_: str = ">") -> list[Stored]:
+    return [s async for s in bus.read(stream, 1, filter_)]
+
+
+class Mine:
+    """A test's view of one instance: register the market once, mine on it, look."""
+
+    def __init__(self, instance: Instance, bus: Bus, candles: Candles) -> None:
+        self.instance, self.bus, self.candles = instance, bus, candles
+
+    @classmethod
+    async def on(cls, instance: Instance) -> "Mine":
+        candles = small_market()
+        bus = await instance.bus("admin")
+        await register_dataset(bus, DatasetStore(instance.state.cache), candles, "test", instance.hosts[0])
+        return cls(instance, bus, candles)
+
+    def spec(self, units: int, **fields: int) -> CampaignSpec:
+        return spec_for(self.candles, units, **fields)
+
+    async def request(self, units: int, **fields: int) -> str:
+        return await request_campaign(self.bus, self.spec(units, **fields), "test")
+
+    async def finished(self, campaign: str, timeout_s: float = 60.0) -> ev.CampaignFinished:
+        """The end of the campaign; the words of all agents when it does not come."""
+        try:
+            closed = await self.seen(campaign, CLOSED, timeout_s=timeout_s)
+        except AssertionError as e:
+            raise AssertionError(f"{e}\n{await self.story(campaign)}\n{self.instance.words()}") from e
+        assert isinstance(closed.data, ev.CampaignFinished), closed.data
+        return closed.data
+
+    async def mine(self, units: int, timeout_s: float = 60.0, **fields: int) -> tuple[str, ev.CampaignFinished]:
+        campaign = await self.request(units, **fields)
+        return campaign, await self.finished(campaign, timeout_s)
+
+    async def seen(
+        self, campaign: str, kind: type[EventData] | tuple[type[EventData], ...], timeout_s: float = 20.0, count: int = 1
+    ) -> Fact:
+        """The `count`-th event of that kind, waited for."""
+
+        async def look() -> Fact | None:
+            found = [f for f in await facts(self.bus, campaign) if isinstance(f.data, kind)]
+            return found[count - 1] if len(found) >= count else None
+
+        names = kind.__name__ if isinstance(kind, type) else "/".join(k.__name__ for k in kind)
+        found = await until(f"{count} x {names} of campaign {campaign}", look, timeout_s)
+        assert found is not None
+        return found
+
+    async def of(self, campaign: str, kind: type[EventData]) -> list[Fact]:
+        return [f for f in await facts(self.bus, campaign) if isinstance(f.data, kind)]
+
+    async def story(self, campaign: str) -> str:
+        lines = [f"{f.seq} {f.event.subject[:8]} {f.event.type} {bytes(f.event.data)[:160]!r}"
+                 for f in await facts(self.bus, campaign)]  # fmt: skip
+        return "\n".join(lines[-60:])
+
+    async def check_log(self, campaign: str) -> None:
+        """What holds of every campaign: no event twice, one verdict a unit, one active vote an owner, a true digest."""
+        log = await facts(self.bus)
+        ids = [f.event.id for f in log]
+        assert len(ids) == len(set(ids)), "an event was stored twice"
+        mine = [f for f in log if f.event.correlationid == campaign]
+        verdicts: dict[str, list[EventData]] = defaultdict(list)
+        votes: dict[str, list[str]] = defaultdict(list)
+        for f in mine:
+            if isinstance(f.data, VERDICTS):
+                verdicts[f.event.subject].append(f.data)
+            elif isinstance(f.data, ev.ReplicaAnswered) and f.data.counts:
+                votes[f.event.subject].append(f.data.owner)
+        assert all(len(v) == 1 for v in verdicts.values()), "a unit has two verdicts"
+        assert all(len(v) == len(set(v)) for v in votes.values()), "an owner voted twice on a unit"
+        for unit, (verdict,) in verdicts.items():
+            if isinstance(verdict, ev.UnitValidated):
+                assert len(set(verdict.owners)) == len(verdict.owners)
+                assert set(verdict.owners) <= set(votes[unit])
+        (end,) = [f.data for f in mine if isinstance(f.data, ev.CampaignFinished)]
+        assert end.digest == digest_of([v[0] for v in verdicts.values()])
+
+
+def digest_of(verdicts: list[EventData]) -> str:
+    """The campaign's digest computed anew from its verdicts."""
+    rows = []
+    for v in verdicts:
+        if isinstance(v, ev.UnitValidated):
+            rows.append([v.index, "validated", v.digest])
+        elif isinstance(v, ev.UnitInconclusive):
+            rows.append([v.index, "inconclusive", ""])
+        elif isinstance(v, ev.UnitParked):
+            rows.append([v.index, "parked", ""])
+    return sha256_hex(b"".join(canonical(r) + b"\n" for r in sorted(rows)))
+
+
+async def undisturbed(candles: Candles, spec: CampaignSpec) -> str:
+    """The digest that a campaign must have, computed here and now in this process without a bus."""
+    from kernels.evaluator import CompiledEvaluator
+    from kernels.evolution.search import Search
+    from domain.specs import unit_seed
+
+    def run() -> str:
+        evaluator = CompiledEvaluator(candles, spec.search.execution)
+        rows = []
+        for index in range(spec.units):
+            search = Search(spec.search, unit_seed(spec, index), evaluator)
+            while not search.done:
+                search.step()
+            rows.append([index, "validated", search.outcome().digest()])
+        return sha256_hex(b"".join(canonical(r) + b"\n" for r in rows))
+
+    return await asyncio.to_thread(run)
