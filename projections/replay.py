@@ -1,19 +1,21 @@
 """Build the read models anew from the log, to any sequence, and compare with the live ones at the same sequence."""
 
 import asyncio
-import contextlib
+import time
 from collections.abc import Callable
 from pathlib import Path
 
 import msgspec
 
-from bus.client import Bus, Stored
+from bus.client import Bus
+from bus.tail import Tail
 from domain.errors import BadInput, Unreachable
 from projections import files
 from projections.digest import digests
 from projections.store import ViewStore
 
 BATCH = 1000
+PATIENCE_S = 30.0
 Progress = Callable[[int, int], None]
 
 
@@ -42,35 +44,30 @@ async def replay(bus: Bus, path: Path, until_seq: int | None = None, progress: P
     store = ViewStore(path)
     try:
         store.adopt(created)
-        while store.position.seq < target:
-            before = store.position.seq
-            await _pass(bus, store, target, progress)
-            if store.position.seq == before:
-                raise Unreachable(f"the log ends at {before} although it should reach {target}")
+        await _follow(bus, store, target, progress)
     except BaseException:
         store.close()
         raise
     return store
 
 
-async def _pass(bus: Bus, store: ViewStore, target: int, progress: Progress | None) -> None:
-    batch: list[Stored] = []
-
-    async def flush() -> None:
-        if batch:
-            await asyncio.to_thread(store.apply_batch, batch)
-            batch.clear()
-            if progress is not None:
-                progress(store.position.seq, target)
-
-    async with contextlib.aclosing(bus.read("EVENTS", store.position.seq + 1, batch=BATCH)) as log:  # type: ignore[type-var]
-        async for stored in log:
-            if stored.seq > target:
-                break
-            batch.append(stored)
-            if len(batch) == BATCH:
-                await flush()
-    await flush()
+async def _follow(bus: Bus, store: ViewStore, target: int, progress: Progress | None) -> None:
+    """Apply up to `target` through an ordered reader, nearly twice as fast as direct gets."""
+    tail = Tail(bus, "EVENTS", store.position.seq, batch=BATCH)
+    heard = time.monotonic()
+    try:
+        while store.position.seq < target:
+            batch = [stored for stored in await tail.next(1.0) if stored.seq <= target]
+            for start in range(0, len(batch), BATCH):
+                await asyncio.to_thread(store.apply_batch, batch[start : start + BATCH])
+                if progress is not None:
+                    progress(store.position.seq, target)
+            if batch:
+                heard = time.monotonic()
+            elif time.monotonic() - heard > PATIENCE_S:
+                raise Unreachable(f"the log stopped answering at {store.position.seq} of {target}")
+    finally:
+        await tail.close()
 
 
 async def compare(

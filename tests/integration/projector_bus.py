@@ -15,7 +15,7 @@ from bus.settings import Settings, StateDir
 from bus.setup import create_streams
 from bus.streams import stream_specs
 
-SETTINGS = Settings(nats_port=0, heartbeat_s=0.2, max_store_gb=1)
+SETTINGS = Settings(nats_port=0, heartbeat_s=0.2)
 
 
 class Instance:
