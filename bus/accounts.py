@@ -1,7 +1,9 @@
-"""Who may do what on the bus: roles with the least rights, and the miners' account with renamed imports.
+"""Who may do what on the bus: roles with the least rights, in accounts that hold no stream.
 
-Miners live in an account of their own because rights on subjects alone are bypassed through reply subjects:
-across an account border only the imported services exist.
+The account with the streams has no user at run time. Agents and miners live in two accounts of their own and reach it
+through imported, renamed services: rights on subjects alone are bypassed through reply subjects (a user who may read
+could delete EVENTS by naming the delete request as the reply of a read), and across an account border a reply leads
+nowhere but back. What is not imported (delete, purge, update, restore of a stream) nobody can ask for.
 """
 
 import json
@@ -10,28 +12,27 @@ from pathlib import Path
 
 import msgspec
 
-from bus.client import MINER_WIRE, Credentials, Wire
+from bus.client import AGENT_WIRE, MINER_WIRE, Credentials
 from domain.errors import Unreachable
 
-#: Nobody at run time may delete, purge, update or restore a stream that is the record.
-_DESTRUCTIVE = [
-    f"$JS.API.STREAM.{verb}.{stream}"
-    for verb in ("DELETE", "PURGE", "UPDATE", "RESTORE", "MSG.DELETE")
-    for stream in ("EVENTS", "RESULT", "PARKED", "AUDIT")
+_API = AGENT_WIRE.api
+_READ_NAMES = [
+    "INFO",
+    "STREAM.INFO.*",
+    "STREAM.NAMES",
+    "STREAM.LIST",
+    "STREAM.MSG.GET.*",
+    "DIRECT.GET.>",
+    "CONSUMER.CREATE.>",
+    "CONSUMER.INFO.>",
+    "CONSUMER.MSG.NEXT.>",
+    "CONSUMER.NAMES.>",
+    "CONSUMER.LIST.>",
 ]
-_READ = [
-    "$JS.API.INFO",
-    "$JS.API.STREAM.INFO.*",
-    "$JS.API.STREAM.NAMES",
-    "$JS.API.STREAM.LIST",
-    "$JS.API.STREAM.MSG.GET.*",
-    "$JS.API.DIRECT.GET.>",
-    "$JS.API.CONSUMER.CREATE.>",
-    "$JS.API.CONSUMER.INFO.>",
-    "$JS.API.CONSUMER.MSG.NEXT.>",
-    "$JS.API.CONSUMER.NAMES.>",
-    "$JS.API.CONSUMER.LIST.>",
-]
+_FEED_NAMES = ["STREAM.PURGE.WORK", "CONSUMER.DURABLE.CREATE.WORK.>", "CONSUMER.DELETE.WORK.>"]
+# Buckets in memory do not outlive the server: its owner makes them anew after every start.
+_BUCKET_NAMES = ["STREAM.CREATE.KV_PRESENCE", "STREAM.CREATE.KV_LEASE"]
+_READ = [f"{_API}.{name}" for name in _READ_NAMES]
 _AGENT = [*_READ, "$KV.PRESENCE.>", "$KV.LEASE.>", "parked.>"]
 
 #: role -> what it may publish, beside its own inbox to listen on.
@@ -45,24 +46,36 @@ ROLES: dict[str, list[str]] = {
         "ev.data.>",
         "work.>",
         "art.>",
-        "$JS.API.STREAM.PURGE.WORK",
-        "$JS.API.CONSUMER.DURABLE.CREATE.WORK.>",
-        "$JS.API.CONSUMER.DELETE.WORK.>",
+        *(f"{_API}.{name}" for name in _FEED_NAMES),
     ],
     "validator": [*_AGENT, "ev.mining.unit.>", "ev.strategy.>", "ev.ops.kernel.>"],
     "projector": [*_AGENT],
-    # Buckets in memory do not outlive the server: its owner makes them anew after every start.
-    "watchdog": [*_AGENT, "ev.ops.>", "$JS.API.STREAM.CREATE.KV_PRESENCE", "$JS.API.STREAM.CREATE.KV_LEASE"],
+    "watchdog": [*_AGENT, "ev.ops.>", *(f"{_API}.{name}" for name in _BUCKET_NAMES)],
     "web": [*_READ, "ev.cmd.>"],
 }
 _MINER_ALLOW = ["sluice.api.>", "$JS.ACK.WORK.>", "parked.miner.*.*"]
-_SERVICES = [
-    # subject in the main account, name in the miners' account
-    ("$JS.API.CONSUMER.MSG.NEXT.WORK.*", "sluice.api.CONSUMER.MSG.NEXT.WORK.*"),
-    ("$JS.API.STREAM.MSG.GET.CLAIM", "sluice.api.STREAM.MSG.GET.CLAIM"),
-    ("$JS.API.STREAM.MSG.GET.RESULT", "sluice.api.STREAM.MSG.GET.RESULT"),
-    ("$JS.API.STREAM.MSG.GET.CKPT", "sluice.api.STREAM.MSG.GET.CKPT"),
-    ("$JS.API.STREAM.MSG.GET.ARTIFACTS", "sluice.api.STREAM.MSG.GET.ARTIFACTS"),
+#: (subject where the streams are, name in the account that imports it; "" = the same)
+_AGENT_SERVICES = [(f"$JS.API.{name}", f"{_API}.{name}") for name in (*_READ_NAMES, *_FEED_NAMES, *_BUCKET_NAMES)] + [
+    (subject, "")
+    for subject in (
+        "ev.>",
+        "work.>",
+        "claim.>",
+        "result.>",
+        "ckpt.>",
+        "art.>",
+        "telem.>",
+        "parked.>",
+        "$KV.PRESENCE.>",
+        "$KV.LEASE.>",
+    )
+]
+_MINER_SERVICES = [
+    ("$JS.API.CONSUMER.MSG.NEXT.WORK.*", f"{MINER_WIRE.api}.CONSUMER.MSG.NEXT.WORK.*"),
+    *(
+        (f"$JS.API.STREAM.MSG.GET.{s}", f"{MINER_WIRE.api}.STREAM.MSG.GET.{s}")
+        for s in ("CLAIM", "RESULT", "CKPT", "ARTIFACTS")
+    ),
     ("$JS.ACK.WORK.>", ""),
     ("claim.*.*.*.*", ""),
     ("result.*.*.*.*.*", ""),
@@ -72,6 +85,8 @@ _SERVICES = [
     ("parked.miner.*.*", ""),
     ("$KV.PRESENCE.*.*", "presence.*.*"),
 ]
+#: Requests that are answered by several messages.
+_MANY_ANSWERS = ("MSG.NEXT", "DIRECT.GET")
 
 
 class Accounts(msgspec.Struct):
@@ -126,7 +141,7 @@ def write_credentials(folder: Path, accounts: Accounts, url: str, *, anonymous: 
     """One 0600 file a role, so that each agent gets its own and no other. `anonymous`: a server that knows no users."""
     for user, password in accounts.passwords.items():
         host = user.removeprefix("miner-") if user.startswith("miner-") else ""
-        wire = MINER_WIRE if host else Wire()
+        wire = MINER_WIRE if host else AGENT_WIRE
         creds = Credentials(url, user, host=host) if anonymous else Credentials(url, user, user, password, wire, host)
         write_private(folder / f"{user}.json", msgspec.json.encode(creds))
 
@@ -142,39 +157,46 @@ def read_credentials(path: Path) -> Credentials:
         raise Unreachable(f"the credentials at {path} cannot be read: {e}") from e
 
 
-def _user(name: str, password: str, allow: list[str], deny: list[str] | None = None) -> dict[str, object]:
-    publish: dict[str, object] = {"allow": allow}
-    if deny:
-        publish["deny"] = deny
+def _user(name: str, password: str, allow: list[str]) -> dict[str, object]:
     subscribe = [f"_INBOX.{name}.>"] if name != "admin" else [">"]
-    return {"user": name, "password": password, "permissions": {"publish": publish, "subscribe": {"allow": subscribe}}}
+    rights = {"publish": {"allow": allow}, "subscribe": {"allow": subscribe}}
+    return {"user": name, "password": password, "permissions": rights}
+
+
+def _exports(account: str, services: list[tuple[str, str]]) -> list[dict[str, object]]:
+    return [
+        {"service": subject, "accounts": [account]}
+        | ({"response_type": "stream"} if any(m in subject for m in _MANY_ANSWERS) else {})
+        for subject, _ in services
+    ]
+
+
+def _imports(services: list[tuple[str, str]]) -> list[dict[str, object]]:
+    out: list[dict[str, object]] = []
+    for subject, to in services:
+        service: dict[str, object] = {"service": {"account": "SLUICE", "subject": subject}}
+        out.append(service | ({"to": to} if to else {}))
+    return out
 
 
 def accounts_conf(accounts: Accounts, *, setup: bool) -> str:
     """The `accounts` block of server.conf. With `setup`, only the set-up user exists: it makes streams while no agent runs."""
     if setup:
-        main_users: list[dict[str, object]] = [{"user": "setup", "password": accounts.setup}]
-        miners: list[dict[str, object]] = []
+        block: dict[str, object] = {
+            "SLUICE": {"jetstream": "enabled", "users": [{"user": "setup", "password": accounts.setup}]}
+        }
     else:
-        main_users = [
-            _user(role, accounts.passwords[role], allow, _DESTRUCTIVE if role == "admin" else None)
-            for role, allow in ROLES.items()
-        ]
+        agents = [_user(role, accounts.passwords[role], allow) for role, allow in ROLES.items()]
         miners = [
             _user(u, p, miner_rights(u.removeprefix("miner-")))
             for u, p in accounts.passwords.items()
             if u.startswith("miner-")
         ]
-    exports = [
-        {"service": main, "accounts": ["MINERS"]} | ({"response_type": "stream"} if "MSG.NEXT" in main else {})
-        for main, _ in _SERVICES
-    ]
-    imports = [
-        {"service": {"account": "SLUICE", "subject": main}} | ({"to": to} if to else {}) for main, to in _SERVICES
-    ]
-    block = {
-        "SLUICE": {"jetstream": "enabled", "users": main_users, "exports": exports},
-        "MINERS": {"users": miners, "imports": imports},
-    }
+        exports = [*_exports("AGENTS", _AGENT_SERVICES), *_exports("MINERS", _MINER_SERVICES)]
+        block = {
+            "SLUICE": {"jetstream": "enabled", "users": [], "exports": exports},
+            "AGENTS": {"users": agents, "imports": _imports(_AGENT_SERVICES)},
+            "MINERS": {"users": miners, "imports": _imports(_MINER_SERVICES)},
+        }
     # The server reads JSON as a subset of its own format.
     return f"accounts: {json.dumps(block, indent=2)}\n"

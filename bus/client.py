@@ -1,6 +1,6 @@
 """The one way to talk to JetStream: publish with expectations, atomic batches, reads for decisions, fast batched reads.
 
-Works in the main account and, through renamed service imports, in the miners' account (`Wire`).
+Works in the account of the streams and, through renamed service imports, in those of agents and miners (`Wire`).
 """
 
 import asyncio
@@ -42,6 +42,7 @@ class Wire(msgspec.Struct, frozen=True):
     presence: str = "$KV.PRESENCE"
 
 
+AGENT_WIRE = Wire(api="sluice.api")
 MINER_WIRE = Wire(api="sluice.api", presence="presence")
 
 
@@ -121,7 +122,7 @@ class Bus:
         self.nc = nc
         self.credentials = credentials
         self.wire = credentials.wire
-        self.js: JetStreamContext = nc.jetstream()
+        self.js: JetStreamContext = nc.jetstream(prefix=credentials.wire.api)
 
     @classmethod
     async def connect(cls, credentials: Credentials, name: str, timeout_s: float = 10.0) -> "Bus":

@@ -5,7 +5,7 @@ import hashlib
 import logging
 from collections.abc import Callable
 
-from bus.accounts import load_accounts, write_credentials
+from bus.accounts import load_accounts, read_credentials, write_credentials
 from bus.client import Bus, Credentials
 from bus.envelope import encode_event, make_event, now_rfc3339
 from bus.events import AgentStarted, AgentStopped, EventData
@@ -98,9 +98,7 @@ class Supervisor:
 
     def credentials(self, role: str) -> Credentials:
         """For this process; agents read theirs from their own file."""
-        if isinstance(self.server, ForeignServer):
-            return Credentials(self.server.url, role)
-        return Credentials(self.server.url, role, role, self.accounts.passwords[role])
+        return read_credentials(self.state.creds / f"{role}.json")
 
     def _end_leftovers(self) -> None:
         """Processes of a run whose supervisor died: ended by id and start time before anything new is started."""

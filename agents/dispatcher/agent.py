@@ -231,7 +231,7 @@ class Dispatcher:
 
     async def _purge(self, subject: str) -> None:
         reply = await self.bus.request(
-            "$JS.API.STREAM.PURGE.WORK", msgspec.json.encode({"filter": subject}), timeout_s=5.0
+            f"{self.bus.wire.api}.STREAM.PURGE.WORK", msgspec.json.encode({"filter": subject}), timeout_s=5.0
         )
         answer = msgspec.json.decode(reply.data)
         if "error" in answer:
