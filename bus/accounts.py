@@ -164,11 +164,12 @@ def _user(name: str, password: str, allow: list[str]) -> dict[str, object]:
 
 
 def _exports(account: str, services: list[tuple[str, str]]) -> list[dict[str, object]]:
-    return [
-        {"service": subject, "accounts": [account]}
-        | ({"response_type": "stream"} if any(m in subject for m in _MANY_ANSWERS) else {})
-        for subject, _ in services
-    ]
+    out: list[dict[str, object]] = []
+    for subject, _ in services:
+        many = any(m in subject for m in _MANY_ANSWERS)
+        service: dict[str, object] = {"service": subject, "accounts": [account]}
+        out.append(service | ({"response_type": "stream"} if many else {}))
+    return out
 
 
 def _imports(services: list[tuple[str, str]]) -> list[dict[str, object]]:

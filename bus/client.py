@@ -15,14 +15,17 @@ import msgspec
 import nats
 from nats.aio.client import Client
 from nats.aio.msg import Msg
-from nats.errors import ConnectionClosedError, NoRespondersError, OutboundBufferLimitError
+from nats.errors import ConnectionClosedError, MaxPayloadError
 from nats.js.client import JetStreamContext
 
 from bus.envelope import Event, encode_event
 from domain.errors import BadInput, Conflict, SluiceError, Unreachable
 
 log = logging.getLogger("sluice.bus")
-WRONG_SEQUENCE = {10071, 10164}
+#: Another writer was first; 10201: a batch holds the id of a message that is stored already.
+WRONG_SEQUENCE = {10071, 10164, 10201}
+#: Parts of an atomic batch were lost on the way (a restart in between): nothing was stored, send it again.
+BATCH_CUT = {10175, 10176}
 STORE_FAILED = 10077
 NO_MESSAGE = 10037
 
@@ -110,7 +113,7 @@ def _raise_for(error: _ApiError, subject: str) -> None:
         raise Conflict(f"{subject}: {error.description}")
     if error.err_code == STORE_FAILED and "per subject" in error.description:
         raise SubjectTaken(f"{subject} holds a message already")
-    if error.code == 503 or error.err_code in (10023, 10047, STORE_FAILED):
+    if error.code == 503 or error.err_code in (10023, 10047, STORE_FAILED) or error.err_code in BATCH_CUT:
         raise Unreachable(f"the server cannot store {subject} now: {error.description}")
     raise Refused(f"the server refuses {subject}: {error.description} ({error.err_code})")
 
@@ -118,48 +121,53 @@ def _raise_for(error: _ApiError, subject: str) -> None:
 class Bus:
     """A connection in one role. All waits are bounded; a lost server is waited for by reconnecting for ever."""
 
-    def __init__(self, nc: Client, credentials: Credentials) -> None:
+    def __init__(self, nc: Client, credentials: Credentials, patience_s: float = 30.0) -> None:
         self.nc = nc
+        self.patience_s = patience_s
         self.credentials = credentials
         self.wire = credentials.wire
         self.js: JetStreamContext = nc.jetstream(prefix=credentials.wire.api)
 
     @classmethod
-    async def connect(cls, credentials: Credentials, name: str, timeout_s: float = 10.0) -> "Bus":
+    async def connect(
+        cls, credentials: Credentials, name: str, timeout_s: float = 10.0, patience_s: float = 30.0
+    ) -> "Bus":
         """Connect or raise Unreachable with one clear line. A permission violation is logged as what it is."""
+        connected = False
+        last: list[str] = []
 
         async def on_error(error: Exception) -> None:
-            log.error("%s: %s", name, error)
+            last[:] = [str(error)]
+            log.log(logging.ERROR if connected else logging.DEBUG, "%s: %s", name, error)
 
-        options: dict[str, Any] = (
-            {"user": credentials.user, "password": credentials.password} if credentials.user else {}
-        )
+        options: dict[str, Any] = {"reconnect_time_wait": 0.25}
         if credentials.user:
+            options |= {"user": credentials.user, "password": credentials.password}
             options["inbox_prefix"] = f"_INBOX.{credentials.user}".encode()
+        nc = Client()
+        connecting = nc.connect(
+            credentials.url,
+            name=name,
+            error_cb=on_error,
+            max_reconnect_attempts=-1,
+            connect_timeout=2,
+            ping_interval=5,
+            max_outstanding_pings=3,
+            allow_reconnect=True,
+            **options,
+        )
+        # With endless reconnects the client tries for ever at the first connection too: the deadline is ours.
+        task = asyncio.ensure_future(connecting)
         deadline = time.monotonic() + timeout_s
-        while True:
-            try:
-                nc = await nats.connect(
-                    credentials.url,
-                    name=name,
-                    error_cb=on_error,
-                    max_reconnect_attempts=-1,
-                    reconnect_time_wait=0.25,
-                    connect_timeout=2,
-                    ping_interval=5,
-                    max_outstanding_pings=3,
-                    allow_reconnect=True,
-                    **options,
-                )
-                return cls(nc, credentials)
-            except (OSError, TimeoutError, nats.errors.Error) as e:
-                if "authorization" in str(e).lower():
-                    raise Unreachable(
-                        f"the server at {credentials.url} refuses the credentials of {credentials.role}"
-                    ) from e
-                if time.monotonic() > deadline:
-                    raise Unreachable(f"no NATS server answers at {credentials.url}; is `sluice up` running?") from e
-                await asyncio.sleep(0.2)
+        while not task.done() and time.monotonic() < deadline and not any("authorization" in e.lower() for e in last):
+            await asyncio.wait({task}, timeout=0.05)
+        if task.done() and task.exception() is None:
+            connected = True
+            return cls(nc, credentials, patience_s)
+        await _abandon(task, nc)
+        if any("authorization" in e.lower() for e in last):
+            raise Unreachable(f"the server at {credentials.url} refuses the credentials of {credentials.role}")
+        raise Unreachable(f"no NATS server answers at {credentials.url}; is `sluice up` running?")
 
     async def close(self) -> None:
         """Flush what is under way, then close (never `drain`: it hangs with pull subscriptions)."""
@@ -172,10 +180,12 @@ class Bus:
     async def request(
         self, subject: str, payload: bytes, headers: dict[str, str] | None = None, timeout_s: float = 2.0
     ) -> Msg:
-        """One request, one answer; Unreachable on time-out or while disconnected."""
+        """One request, one answer; Unreachable on time-out or while disconnected, Refused when it is too large."""
         try:
             return await self.nc.request(subject, payload, timeout=timeout_s, headers=headers)
-        except (TimeoutError, NoRespondersError, ConnectionClosedError, OutboundBufferLimitError, OSError) as e:
+        except MaxPayloadError as e:
+            raise Refused(f"{subject}: {len(payload)} bytes are more than the server takes") from e
+        except (TimeoutError, nats.errors.Error, OSError) as e:
             raise Unreachable(f"no answer to {subject} within {timeout_s:g} s ({type(e).__name__})") from e
 
     async def publish(
@@ -186,9 +196,9 @@ class Bus:
         id: str = "",
         expect: Expect | None = None,
         headers: dict[str, str] | None = None,
-        patience_s: float = 30.0,
+        patience_s: float | None = None,
     ) -> int:
-        """Store a message and return its sequence. Repeats over outages up to `patience_s`, with the same id.
+        """Store a message and return its sequence. Repeats over outages up to `patience_s` (default: the connection's), with the same id.
 
         Raises Conflict (the expectation failed: perhaps our own earlier try, read back to know), SubjectTaken,
         Refused, Unreachable.
@@ -200,7 +210,7 @@ class Bus:
             h["Nats-Expected-Last-Subject-Sequence"] = str(expect.seq)
             if expect.filter != subject:
                 h["Nats-Expected-Last-Subject-Sequence-Subject"] = expect.filter
-        deadline = time.monotonic() + patience_s
+        deadline = time.monotonic() + (self.patience_s if patience_s is None else patience_s)
         pause = 0.05
         while True:
             try:
@@ -215,7 +225,7 @@ class Bus:
                 await asyncio.sleep(pause)
                 pause = min(pause * 2, 2.0)
 
-    async def append(self, event: Event, expect: Expect, patience_s: float = 30.0) -> int:
+    async def append(self, event: Event, expect: Expect, patience_s: float | None = None) -> int:
         """Store a fact that may happen once: same id already there = its sequence, another one there = Conflict."""
         subject = event.nats_subject()
         try:
@@ -226,43 +236,50 @@ class Bus:
                 return there.seq
             raise
 
-    async def append_batch(self, entries: Sequence[tuple[Event, Expect | None]], patience_s: float = 30.0) -> int:
-        """Store up to 1000 events atomically, all or none; returns the last sequence. Conflict as in `append`."""
+    async def append_batch(
+        self, entries: Sequence[tuple[Event, Expect | None]], patience_s: float | None = None
+    ) -> int:
+        """Store up to 1000 events atomically, all or none. Conflict as in `append`.
+
+        Returns a sequence by which all of them are stored: the last one's, or the stream's when an earlier try of
+        this batch turns out to have succeeded.
+        """
         if len(entries) == 1:
             only, expect = entries[0]
             if expect is not None:
                 return await self.append(only, expect, patience_s)
             return await self.publish(only.nats_subject(), encode_event(only), id=only.id, patience_s=patience_s)
         batch = uuid.uuid4().hex
-        first, last = entries[0][0], entries[-1][0]
-        for i, (event, expect) in enumerate(entries[:-1], 1):
-            await self.nc.publish(
-                event.nats_subject(), encode_event(event), headers=_batch_headers(batch, i, event, expect)
-            )
-        headers = _batch_headers(batch, len(entries), last, entries[-1][1]) | {"Nats-Batch-Commit": "1"}
+        last = entries[-1][0]
+        headers = _batch_headers(batch, len(entries), *entries[-1]) | {"Nats-Batch-Commit": "1"}
         try:
+            for i, (event, expect) in enumerate(entries[:-1], 1):
+                await self.nc.publish(
+                    event.nats_subject(), encode_event(event), headers=_batch_headers(batch, i, event, expect)
+                )
             reply = await self.request(last.nats_subject(), encode_event(last), headers, timeout_s=5.0)
-        except Unreachable:
-            if await self._stored(first):
-                return await self._seq_of(last)
-            raise
-        ack = msgspec.json.decode(reply.data, type=_PubAck)
-        if ack.error is not None:
-            # All or none: when the first is there with our id, an earlier try of this batch has succeeded.
-            if await self._stored(first):
-                return await self._seq_of(last)
-            _raise_for(ack.error, last.nats_subject())
-        return ack.seq
+            ack = msgspec.json.decode(reply.data, type=_PubAck)
+            if ack.error is not None:
+                _raise_for(ack.error, last.nats_subject())
+            return ack.seq
+        except MaxPayloadError as e:
+            raise Refused(f"an event of {last.correlationid} is larger than the server takes") from e
+        except (Unreachable, Conflict, nats.errors.Error) as e:
+            if await self._committed([event for event, _ in entries]):
+                return await self.last_seq("EVENTS")
+            if isinstance(e, SluiceError):
+                raise
+            raise Unreachable(f"a batch of {len(entries)} events was not sent: {e}") from e
 
-    async def _seq_of(self, event: Event) -> int:
-        there = await self.last("EVENTS", event.nats_subject())
-        if there is None:
-            raise Conflict(f"{event.nats_subject()} is not there")
-        return there.seq
+    async def _committed(self, events: list[Event]) -> bool:
+        """All or none: when the newest event under one of the subjects is ours, an earlier try has succeeded.
 
-    async def _stored(self, event: Event) -> bool:
-        there = await self.last("EVENTS", event.nats_subject())
-        return there is not None and _id_of(there) == event.id
+        Looked for by the first event that no later one of the batch covers; it carries the batch's own expectation.
+        """
+        subjects_ = [e.nats_subject() for e in events]
+        own = next(e for i, e in enumerate(events) if subjects_[i] not in subjects_[i + 1 :])
+        there = await self.last("EVENTS", own.nats_subject())
+        return there is not None and _id_of(there) == own.id
 
     async def last(self, stream: str, subject_filter: str) -> Stored | None:
         """The newest message under a filter, read by the leader (fit for decisions)."""
@@ -271,8 +288,12 @@ class Bus:
     async def get(self, stream: str, seq: int) -> Stored | None:
         return await self._get(stream, {"seq": seq})
 
-    async def _get(self, stream: str, query: dict[str, Any], patience_s: float = 30.0) -> Stored | None:
-        deadline = time.monotonic() + patience_s
+    async def next(self, stream: str, start: int, subject_filter: str) -> Stored | None:
+        """The first message under a filter from sequence `start` on, read by the leader."""
+        return await self._get(stream, {"seq": start, "next_by_subj": subject_filter})
+
+    async def _get(self, stream: str, query: dict[str, Any], patience_s: float | None = None) -> Stored | None:
+        deadline = time.monotonic() + (self.patience_s if patience_s is None else patience_s)
         while True:
             try:
                 reply = await self.request(
@@ -336,6 +357,16 @@ class Bus:
                 yield Stored(h["Nats-Subject"], int(h["Nats-Sequence"]), msg.data, h, h["Nats-Time-Stamp"])
         finally:
             await sub.unsubscribe()
+
+
+async def _abandon(task: "asyncio.Future[None]", nc: Client) -> None:
+    """Give a first connection up, whatever it waits for."""
+    task.cancel()
+    try:
+        await task
+    except (asyncio.CancelledError, OSError, TimeoutError, nats.errors.Error) as e:
+        log.debug("connecting was given up: %r", e)
+    await nc.close()
 
 
 def _batch_headers(batch: str, sequence: int, event: Event, expect: Expect | None) -> dict[str, str]:

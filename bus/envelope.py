@@ -85,3 +85,15 @@ def decode_event(raw: bytes) -> Event:
         return _DECODER.decode(raw)
     except UNREADABLE as e:
         raise BadInput(f"not an event envelope: {e}") from e
+
+
+def read_event(subject: str, raw: bytes) -> Event:
+    """An event as it lies in the log; BadInput when it is none, or says another type or entity than its subject."""
+    event = decode_event(raw)
+    try:
+        said = event.nats_subject()
+    except ValueError as e:
+        raise BadInput(f"{event.type!r} is no event type") from e
+    if said != subject:
+        raise BadInput(f"the event says that it belongs under {said}")
+    return event

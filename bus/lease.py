@@ -44,9 +44,15 @@ class Lease:
         return mine
 
     async def release(self) -> None:
-        """Give it up now, so that the next one need not wait for the TTL."""
+        """Give it up now, so that the next one need not wait for the TTL; another's lease stays as it is."""
         if self._seq:
             try:
-                await self._bus.publish(self._subject, b"", headers={"KV-Operation": "DEL"}, patience_s=0.0)
+                await self._bus.publish(
+                    self._subject,
+                    b"",
+                    expect=Expect(self._subject, self._seq),
+                    headers={"KV-Operation": "DEL"},
+                    patience_s=0.0,
+                )
             except SluiceError as e:
                 log.debug("lease not released: %s", e)

@@ -13,15 +13,22 @@ STALL_BEATS = 4
 
 
 async def read_presence(bus: Bus) -> list[Presence]:
-    """All heartbeats that have not expired; a malformed one is skipped and logged."""
+    """All heartbeats that have not expired; a malformed one, or one in another's name, is skipped and logged."""
     out = []
     async for stored in bus.read("KV_PRESENCE", 1):
         if not stored.data:
             continue
         try:
-            out.append(msgspec.json.decode(stored.data, type=Presence))
-        except msgspec.MsgspecError as e:
+            presence = msgspec.json.decode(stored.data, type=Presence)
+            datetime.fromisoformat(presence.time)
+        except (msgspec.MsgspecError, ValueError) as e:
             log.warning("a heartbeat on %s cannot be read: %s", stored.subject, e)
+            continue
+        # The server guards the subject: nobody may speak for another host.
+        if stored.subject.split(".")[2:] == [presence.host, presence.agent]:
+            out.append(presence)
+        else:
+            log.warning("a heartbeat on %s speaks for %s.%s", stored.subject, presence.host, presence.agent)
     return out
 
 

@@ -5,6 +5,7 @@ import time
 from collections import deque
 
 import msgspec
+import nats.errors
 from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
 
@@ -19,7 +20,8 @@ class ConsumerGone(Unreachable):
 class Pull:
     """Keeps one pull request open on a consumer and hands out what arrives, in order.
 
-    `batch` messages a request; with `batch=1` it is fit for work that must not be held back from others.
+    `batch` messages a request. With `batch=1` it is fit for work that must not be held back from others: what an
+    earlier request still brings while nobody waits goes back at once (a delivery that lay about may be another's by now).
     """
 
     def __init__(self, bus: Bus, stream: str, consumer: str, batch: int, expires_s: float = 5.0) -> None:
@@ -34,12 +36,14 @@ class Pull:
         self._heard = 0.0
         self._gone = ""
         self._inbox = ""
+        self._request = 0
+        self._waiting = False
         self._sub: Subscription | None = None
 
     async def start(self) -> None:
         self._inbox = self.bus.nc.new_inbox()
         self._sub = await self.bus.nc.subscribe(
-            self._inbox, cb=self._on_message, pending_msgs_limit=self._batch * 4 + 64, pending_bytes_limit=-1
+            f"{self._inbox}.*", cb=self._on_message, pending_msgs_limit=self._batch * 4 + 64, pending_bytes_limit=-1
         )
 
     async def finish(self) -> list[Msg]:
@@ -64,9 +68,12 @@ class Pull:
         status = (msg.headers or {}).get("Status") if not msg.reply.startswith("$JS.ACK") else None
         if status is None:
             self._wanted -= 1
-            self._buffer.append(msg)
-        elif status == "100":
-            return
+            if self._batch == 1 and (self._buffer or not self._waiting):
+                await self.bus.nc.publish(msg.reply, b"-NAK")
+            else:
+                self._buffer.append(msg)
+        elif status == "100" or msg.subject != f"{self._inbox}.{self._request}":
+            return  # a sign of life, or the end of an earlier request
         elif status in ("404", "408"):
             self._wanted = 0
         else:
@@ -84,11 +91,22 @@ class Pull:
         }
         self._wanted = self._batch
         self._heard = time.monotonic()
-        await self.bus.nc.publish(self._subject, msgspec.json.encode(request), reply=self._inbox)
+        self._request += 1
+        reply = f"{self._inbox}.{self._request}"
+        try:
+            await self.bus.nc.publish(self._subject, msgspec.json.encode(request), reply=reply)
+        except (nats.errors.Error, OSError) as e:
+            raise Unreachable(f"cannot ask {self._subject} now: {e}") from e
 
     async def next(self, timeout_s: float) -> list[Msg]:
-        """All that has arrived, at least one message; an empty list after `timeout_s`. Raises ConsumerGone."""
-        deadline = time.monotonic() + timeout_s
+        """All that has arrived, at least one message; an empty list after `timeout_s`. Raises ConsumerGone, Unreachable."""
+        self._waiting = True
+        try:
+            return await self._next(time.monotonic() + timeout_s)
+        finally:
+            self._waiting = False
+
+    async def _next(self, deadline: float) -> list[Msg]:
         while not self._buffer:
             if self._gone:
                 gone, self._gone = self._gone, ""

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import msgspec
+import nats.errors
 
 from bus import subjects
 from bus.accounts import read_credentials
@@ -62,7 +63,10 @@ class Context:
         )
         subject = f"{self.bus.wire.presence}.{subjects.presence_key(self.host, self.name)}"
         if self.bus.nc.is_connected:
-            await self.bus.nc.publish(subject, msgspec.json.encode(presence))
+            try:
+                await self.bus.nc.publish(subject, msgspec.json.encode(presence))
+            except (nats.errors.Error, OSError) as e:
+                log.debug("no heartbeat now: %s", e)
 
     async def idle(self, seconds: float) -> None:
         """Wait, but not beyond the signal to stop."""
@@ -128,6 +132,8 @@ async def _run(kind: str, body: Body, args: argparse.Namespace, role: str, slott
         await body(context)
         context.state = "stopped"
     finally:
+        if context.state != "stopped":
+            context.state = "dead"  # the last heartbeat must not call it alive until its time runs out
         beats.cancel()
         await context.beat()
         await bus.close()
