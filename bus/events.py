@@ -216,7 +216,7 @@ class AgentStarted(EventData, frozen=True):
 
 
 class AgentStopped(EventData, frozen=True):
-    """An agent process ended. `exit`: the exit status, negative for a signal; `wanted`: a person or the supervisor asked for it."""
+    """An agent process ended with status `exit` (negative: a signal); `wanted`: it was asked to."""
 
     kind: str
     host: str

@@ -75,8 +75,8 @@ def check_port(port: int) -> None:
 
 def store_limit(state: StateDir, settings: Settings) -> int:
     """Bytes JetStream may use: three quarters of the free space (and of what it uses already) unless the settings say more."""
-    if settings.max_store_gb:
-        return settings.max_store_gb * GIB
+    if settings.max_store_mb:
+        return settings.max_store_mb * 1024**2
     used = sum(f.stat().st_size for f in state.nats_store.rglob("*") if f.is_file())
     limit = (shutil.disk_usage(state.root).free + used) * 3 // 4
     if limit < GIB // 4:

@@ -29,7 +29,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     restart_limit: int = 3
     restart_window_s: float = 300.0
     stop_s: float = 4.0
-    max_store_gb: int = 0  # 0 = three quarters of the free space
+    max_store_mb: int = 0  # 0 = three quarters of the free space
 
     def host_name(self) -> str:
         return host_token(self.host or socket.gethostname())

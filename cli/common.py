@@ -71,7 +71,7 @@ async def admin(args: Args) -> AsyncIterator[Bus]:
     """A connection with the admin's rights to the instance that runs on --state."""
     state = StateDir(args.state)
     require_running(state)
-    bus = await Bus.connect(read_credentials(state.creds / "admin.json"), "cli", timeout_s=5.0)
+    bus = await Bus.connect(read_credentials(state.creds / "admin.json"), "cli", timeout_s=5.0, patience_s=5.0)
     try:
         yield bus
     finally:

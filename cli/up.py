@@ -36,11 +36,12 @@ async def run_instance(args: common.Args) -> int:
         with contextlib.suppress(NotImplementedError):
             loop.add_signal_handler(sig, stop.set)
     supervisor = Supervisor(state, settings, args.nats_port, args.miners, args.nats)
-    say = _Say(args.json)
+    say, started = _Say(args.json), False
     supervisor.on_note = say.note
     try:
         await supervisor.start()
         supervisor.start_agents()
+        started = True
         say.ready(supervisor)
         bus = await Bus.connect(supervisor.credentials("admin"), "sluice up")
         tasks = [asyncio.create_task(supervisor.watch(stop)), asyncio.create_task(_show(state, bus, stop, say))]
@@ -50,9 +51,10 @@ async def run_instance(args: common.Args) -> int:
         say.note("stopping …")
         await bus.close()
     finally:
-        started = time.monotonic()
+        at = time.monotonic()
         await supervisor.stop()
-        say.note(f"stopped in {time.monotonic() - started:.1f} s; nothing is lost, `sluice up` goes on from here")
+        if started:
+            say.note(f"stopped in {time.monotonic() - at:.1f} s; nothing is lost, `sluice up` goes on from here")
         lock.close()
     return 0
 

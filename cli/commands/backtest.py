@@ -130,13 +130,15 @@ def _show(found: dict[str, Any], args: common.Args) -> None:
             f"(buy & hold {common.percent(hold['total_return'])}), maximum drawdown {common.percent(m['max_drawdown'])}, "
             f"fees {m['fees'] or 0:,.2f}, daily Sharpe (yearly) {d['sharpe'] if d['sharpe'] is None else round(d['sharpe'], 2)}"
         )
-        rows = [
-            (_minute(t["entry_ms"]), _minute(t["exit_ms"]), "long" if t["side"] > 0 else "short")
-            + (t["entry_price"], t["exit_price"], round(t["pnl"], 2), t["reason"])
-            for t in r.get("trades", ())
-        ]
+        rows = [_trade_row(t) for t in r.get("trades", ())]
         if rows:
             common.print_table("Trades", ("entry", "exit", "side", "at", "out at", "pnl", "reason"), rows, "")
+
+
+def _trade_row(t: dict[str, Any]) -> tuple[Any, ...]:
+    side = "long" if t["side"] > 0 else "short"
+    figures = (t["entry_price"], t["exit_price"], round(t["pnl"], 2), t["reason"])
+    return (_minute(t["entry_ms"]), _minute(t["exit_ms"]), side, *figures)
 
 
 def _minute(ms: int) -> str:

@@ -74,4 +74,5 @@ def _record(stored: Stored) -> dict[str, Any]:
         event = decode_event(stored.data)
     except BadInput as e:
         return {"seq": stored.seq, "time": stored.time, "type": "malformed", "subject": stored.subject, "data": str(e)}
-    return {"seq": stored.seq, **msgspec.to_builtins(event), "data": msgspec.json.decode(event.data)}
+    fields = {name: getattr(event, name) for name in event.__struct_fields__ if name != "data"}
+    return {"seq": stored.seq, **fields, "data": msgspec.json.decode(event.data)}

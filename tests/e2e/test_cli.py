@@ -1,0 +1,321 @@
+"""The `sluice` command as a person and a script use it: real processes, a real server, JSON shapes, one clear line a mistake."""
+
+import asyncio
+import json
+import os
+import signal
+import socket
+import stat
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from bus.accounts import read_credentials
+from bus.client import Bus
+from domain.errors import Unreachable
+
+SLUICE = [sys.executable, "-m", "cli"]
+ROOT = Path(__file__).parents[2]
+MINE = ("mine", "--dataset", "test_X-USD_5m", "--units", "4", "--population", "20", "--generations", "4", "--wait")
+FAST = "heartbeat_s = 0.2\npresence_ttl_s = 3.0\nlease_ttl_s = 2.0\nsweep_s = 0.3\nack_wait_s = 3.0\n"
+
+
+def sluice(state: Path, *args: str, timeout: float = 60.0, **env: str) -> subprocess.CompletedProcess[str]:
+    command = [*SLUICE, *args, "--state", str(state)]
+    return subprocess.run(
+        command, capture_output=True, text=True, timeout=timeout, cwd=ROOT, env=os.environ | env, check=False
+    )
+
+
+def answer(state: Path, *args: str) -> object:
+    done = sluice(state, *args, "--json")
+    assert done.returncode in (0, 1), done.stderr
+    assert done.stdout, done.stderr
+    return json.loads(done.stdout)
+
+
+def refused(done: subprocess.CompletedProcess[str], status: int) -> str:
+    """One clear line on standard error, nothing else, and the exit status."""
+    assert done.returncode == status, (done.stdout, done.stderr)
+    lines = done.stderr.strip().splitlines()
+    assert len(lines) == 1, done.stderr
+    assert "Traceback" not in done.stderr
+    return lines[0]
+
+
+def start(state: Path, *args: str) -> subprocess.Popen[bytes]:
+    state.mkdir(parents=True, exist_ok=True)
+    if not (state / "sluice.toml").exists():
+        (state / "sluice.toml").write_text(FAST)
+    with (state / "up.log").open("ab") as out:
+        return subprocess.Popen(
+            [*SLUICE, "up", "--state", str(state), "--nats-port", "0", *args], stdout=out, stderr=out, cwd=ROOT
+        )
+
+
+def until(check, what: str, timeout_s: float = 45.0):  # type: ignore[no-untyped-def]
+    deadline = time.monotonic() + timeout_s
+    while time.monotonic() < deadline:
+        found = check()
+        if found:
+            return found
+        time.sleep(0.1)
+    raise AssertionError(f"not within {timeout_s:g} s: {what}")
+
+
+def agents_alive(state: Path, count: int) -> bool:
+    done = sluice(state, "status", "--json")
+    return done.returncode == 0 and sum(a["state"] == "alive" for a in json.loads(done.stdout)["agents"]) >= count
+
+
+def write_candles(path: Path, n: int = 4_000, seed: int = 5) -> Path:
+    rng = np.random.Generator(np.random.PCG64(seed))
+    close = np.round(100 + np.cumsum(rng.integers(-60, 61, n)) / 100 + 50, 2)
+    close = np.maximum(close, 5.0)
+    open_ = np.concatenate([close[:1], close[:-1]])
+    high, low = np.maximum(open_, close) + 0.1, np.minimum(open_, close) - 0.1
+    rows = [
+        f"{1_700_000_100 // 300 * 300 + i * 300},{open_[i]:.2f},{high[i]:.2f},{low[i]:.2f},{close[i]:.2f},{1 + i % 7}.5"
+        for i in range(n)
+    ]
+    path.write_text("time,open,high,low,close,volume\n" + "\n".join(rows) + "\n")
+    return path
+
+
+@pytest.fixture(scope="module")
+def instance(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    state = tmp_path_factory.mktemp("instance") / "state"
+    up = start(state, "--empty", "--miners", "2")
+    try:
+        until(lambda: agents_alive(state, 5), "all five agents alive")
+        csv = write_candles(state / "test_X-USD_5m.csv")
+        assert sluice(state, "data", "import", str(csv)).returncode == 0
+        assert sluice(state, *MINE, timeout=90).returncode == 0
+        yield state
+    finally:
+        up.send_signal(signal.SIGINT)
+        started = time.monotonic()
+        up.wait(10)
+        assert time.monotonic() - started < 5.0
+        assert up.returncode == 0
+
+
+def test_a_campaign_from_the_command_line_is_validated_by_distinct_owners_and_repeats_its_digest(
+    instance: Path,
+) -> None:
+    first, second = answer(instance, *MINE), answer(instance, *MINE)
+    assert isinstance(first, dict)
+    assert isinstance(second, dict)
+    assert set(first) == {"campaign", "units", "validated", "inconclusive", "parked", "trials", "seconds", "digest"}
+    assert (first["validated"], first["units"]) == (4, 4)
+    assert first["digest"] == second["digest"]
+    assert first["trials"] == second["trials"] > 0
+    units = answer(instance, "units", "--campaign", first["campaign"])
+    assert isinstance(units, list)
+    assert all(len(set(u["owners"])) == 2 and u["state"] == "validated" for u in units)
+
+
+def test_status_and_lists_have_their_documented_shapes(instance: Path) -> None:
+    status = answer(instance, "status")
+    assert isinstance(status, dict)
+    assert set(status) == {"nats", "agents", "units", "best", "last_seq"}
+    assert set(status["nats"]) == {"url", "version"}
+    assert {"id", "kind", "host", "state", "last_seen_s", "done"} <= set(status["agents"][0])
+    assert set(status["units"]) == {"queued", "running", "waiting", "validated", "inconclusive", "parked"}
+    assert {"strategy", "pnl", "validated"} <= set(status["best"])
+    (dataset,) = answer(instance, "data", "list")  # type: ignore[misc]
+    assert set(dataset) == {"id", "venue", "symbol", "granularity", "candles", "first", "last"}
+    assert dataset["candles"] == 4_000
+    strategies = answer(instance, "strategies", "--limit", "3")
+    wanted = {"id", "genome", "stage", "rules", "metrics", "walk_forward", "benchmark", "dsr", "pbo", "trials"}
+    assert isinstance(strategies, list)
+    assert strategies
+    assert wanted <= set(strategies[0])
+    assert strategies[0]["stage"] == "validated"
+    verified = answer(instance, "data", "verify")
+    assert verified == {"ok": True, "problems": []}
+
+
+def test_one_strategy_is_shown_and_backtested_to_the_figures_of_its_find(instance: Path, tmp_path: Path) -> None:
+    (best,) = answer(instance, "strategies", "--limit", "1")  # type: ignore[misc]
+    shown = answer(instance, "strategy", "show", best["id"][:12])
+    assert isinstance(shown, dict)
+    assert shown["id"] == best["id"]
+    tested = answer(instance, "backtest", best["id"][:12], "--trades")
+    assert isinstance(tested, dict)
+    fitness = tested["ranges"]["fitness"]
+    assert fitness["metrics"] == {k: shown["metrics"]["windows"][0][k] for k in fitness["metrics"]}
+    assert len(fitness["trades"]) == fitness["metrics"]["trades"]
+    genome = tmp_path / "mine.json"
+    genome.write_text(json.dumps(best["genome"]))
+    again = answer(instance, "backtest", str(genome), "--dataset", "test_X-USD_5m")
+    assert isinstance(again, dict)
+    assert again["ranges"]["fitness"]["metrics"] == fitness["metrics"]
+
+
+def test_a_look_at_the_hold_out_is_an_event(instance: Path) -> None:
+    (best,) = answer(instance, "strategies", "--limit", "1")  # type: ignore[misc]
+    tested = answer(instance, "backtest", best["id"], "--range", "hold-out")
+    assert isinstance(tested, dict)
+    assert list(tested["ranges"]) == ["hold-out"]
+    looks = answer(instance, "events", "--type", "data.holdout.looked")
+    assert isinstance(looks, list)
+    assert looks[-1]["data"]["genome_id"] == best["genome_id"]
+
+
+def test_replay_equals_the_live_read_models(instance: Path) -> None:
+    report = answer(instance, "replay", "--digest")
+    assert isinstance(report, dict)
+    assert report["equal"] is True
+    assert report["digest"] == report["live_digest"]
+    half = answer(instance, "replay", "--until", str(report["seq"] // 2), "--digest")
+    assert isinstance(half, dict)
+    assert half["digest"] != report["digest"]
+
+
+def test_events_are_envelopes_in_order_of_their_sequence(instance: Path) -> None:
+    events = answer(instance, "events", "--type", "mining.unit.validated")
+    assert isinstance(events, list)
+    assert [e["seq"] for e in events] == sorted(e["seq"] for e in events)
+    assert all(
+        e["specversion"] == "1.0" and e["type"] == "mining.unit.validated" and e["correlationid"] for e in events
+    )
+
+
+@pytest.mark.parametrize(
+    ("args", "says"),
+    [
+        (("mine", "--dataset", "no_such_5m"), "no dataset"),
+        (("mine", "--dataset", "test_X-USD_5m", "--units", "0"), "units must be"),
+        (("mine", "--dataset", "test_X-USD_5m", "--population", "5"), "population must be"),
+        (("mine", "--dataset", "test_X-USD_5m", "--candles", "10"), "too few"),
+        (("strategy", "show", "ffffffffff"), "no strategy"),
+        (("backtest", "nothing.json", "--dataset", "test_X-USD_5m"), "cannot be read"),
+        (("data", "import", "nothing_X-USD_5m.csv"), "nothing_X-USD_5m.csv"),
+        (("events", "--type", "a.b.c.d"), "three parts"),
+        (("replay", "--until", "99999999"), "no sequence"),
+    ],
+)
+def test_a_mistake_is_one_clear_line_and_status_2(instance: Path, args: tuple[str, ...], says: str) -> None:
+    assert says in refused(sluice(instance, *args), 2)
+
+
+def test_wrong_use_is_status_2(tmp_path: Path) -> None:
+    assert sluice(tmp_path, "mine").returncode == 2
+    assert subprocess.run([*SLUICE, "nonsense"], capture_output=True, cwd=ROOT, check=False).returncode == 2
+
+
+def test_a_second_instance_on_one_state_is_refused_and_the_first_goes_on(instance: Path) -> None:
+    line = refused(sluice(instance, "up", "--nats-port", "0"), 3)
+    assert "already" in line
+    assert "sluice down" in line
+    assert agents_alive(instance, 5)
+
+
+def test_a_taken_port_is_said(tmp_path: Path) -> None:
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        s.listen()
+        port = s.getsockname()[1]
+        line = refused(sluice(tmp_path / "state", "up", "--nats-port", str(port)), 3)
+    assert f"port {port} is taken" in line
+    assert "--nats-port" in line
+
+
+def test_nothing_runs_is_said(tmp_path: Path) -> None:
+    for command in (("status",), ("down",), ("events",), ("replay",)):
+        assert "sluice up" in refused(sluice(tmp_path, *command), 3)
+    assert "no read models" in refused(sluice(tmp_path, "strategies"), 3)
+
+
+def test_a_missing_or_too_old_server_is_said(tmp_path: Path) -> None:
+    line = refused(sluice(tmp_path / "a", "up", SLUICE_NATS_SERVER=str(tmp_path / "none")), 3)
+    assert "SLUICE_NATS_SERVER" in line
+    old = tmp_path / "nats-server"
+    old.write_text("#!/bin/sh\necho 'nats-server: v2.9.10'\n")
+    old.chmod(old.stat().st_mode | stat.S_IXUSR)
+    line = refused(sluice(tmp_path / "b", "up", SLUICE_NATS_SERVER=str(old)), 3)
+    assert "2.9.10" in line
+    assert "too old" in line
+
+
+def test_a_state_directory_that_cannot_be_written_is_said(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("not a folder")
+    assert "--state" in refused(sluice(tmp_path / "file" / "state", "up"), 3)
+
+
+def test_settings_that_cannot_be_used_are_said(tmp_path: Path) -> None:
+    (tmp_path / "sluice.toml").write_text("miner = 3\n")
+    assert "sluice.toml" in refused(sluice(tmp_path, "up"), 2)
+
+
+async def fill_the_store(state: Path) -> None:
+    """Real bytes, until the server says that there is no more room."""
+    bus = await Bus.connect(read_credentials(state / "creds" / "admin.json"), "test")
+    try:
+        for n in range(200):
+            try:
+                await bus.publish(f"art.test.{n}.1", os.urandom(1_000_000), patience_s=0.0)
+            except Unreachable:
+                return
+        raise AssertionError("the store never filled up")
+    finally:
+        await bus.close()
+
+
+def test_a_full_store_is_said_and_nothing_is_registered(tmp_path: Path) -> None:
+    state = tmp_path / "state"
+    state.mkdir()
+    (state / "sluice.toml").write_text(FAST + "max_store_mb = 66\n")
+    up = start(state, "--empty", "--miners", "0")
+    try:
+        until(lambda: agents_alive(state, 3), "the agents alive")
+        asyncio.run(fill_the_store(state))
+        csv = write_candles(tmp_path / "test_BIG-USD_5m.csv")
+        line = refused(sluice(state, "data", "import", str(csv), timeout=90), 3)
+        assert "store" in line
+        assert answer(state, "events", "--type", "data.dataset.imported") == []
+        assert agents_alive(state, 3)
+    finally:
+        up.send_signal(signal.SIGTERM)
+        up.wait(10)
+
+
+def test_a_supervisor_killed_outright_leaves_nothing_running_and_the_next_start_goes_on(tmp_path: Path) -> None:
+    state = tmp_path / "state"
+    up = start(state, "--empty", "--miners", "1")
+    until(lambda: agents_alive(state, 4), "the agents alive")
+    pids = [p["pid"] for p in json.loads((state / "run.json").read_text())["processes"]]
+    before = answer(state, "events")
+    up.kill()
+    up.wait()
+    again = start(state, "--empty", "--miners", "1")
+    try:
+        until(lambda: agents_alive(state, 4), "the agents alive again")
+        assert not any(_is_running(pid) for pid in pids)
+        after = answer(state, "events")
+        assert isinstance(before, list)
+        assert isinstance(after, list)
+        assert after[: len(before)] == before
+    finally:
+        again.send_signal(signal.SIGTERM)
+        again.wait(10)
+
+
+def _is_running(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+def test_doctor_looks_at_everything_an_instance_needs(tmp_path: Path) -> None:
+    found = json.loads(sluice(tmp_path, "doctor", "--json").stdout)
+    assert found["ok"] is True
+    assert {c["name"] for c in found["checks"]} >= {"python", "nats-server", "state", "kernel"}
