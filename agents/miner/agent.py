@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import random
 import time
 import uuid
 
@@ -20,7 +21,7 @@ from bus.parking import park
 from bus.pull import ConsumerGone, Pull
 from bus.runtime import Context
 from domain.errors import BadInput, Conflict, SluiceError, Unreachable
-from domain.results import ReplicaResult
+from domain.results import ReplicaResult, UnitOutcome
 from domain.specs import WorkItem, validate_search
 from kernels.evaluator import warm_up
 from kernels.golden import check_golden
@@ -28,11 +29,16 @@ from market.store import DatasetStore
 
 log = logging.getLogger("sluice.miner")
 PULL_EXPIRES_S = 1.0
+MOST_REPLICAS = 64
 
 
 def work_consumer(lane: str) -> str:
     """The durable consumer that all miners of one kernel version share; the dispatcher makes it."""
     return f"miners-{lane}"
+
+
+class Malformed(SluiceError):
+    """What lies in the queue is no work item; nobody can do anything with it."""
 
 
 class Fenced(SluiceError):
@@ -81,16 +87,17 @@ class Miner:
             await self.bus.nc.publish(msg.reply, body)
 
     async def _nak(self, msg: Msg) -> None:
-        await self._reply(msg, b'-NAK {"delay": %d}' % int(self.context.settings.nak_delay_s * 1e9))
+        """Back to the queue for somebody else: soon at first, later and later for one that nobody here may take."""
+        delivered = int(msg.reply.split(".")[-5])
+        delay_s = min(self.context.settings.nak_delay_s, 0.05 * 2 ** min(delivered - 1, 10))
+        await self._reply(msg, b'-NAK {"delay": %d}' % int(delay_s * 1e9))
 
     async def _handle_safely(self, msg: Msg) -> None:
-        """Retryable trouble sends the delivery back; anything else counts as a failed attempt on this replica."""
+        """Trouble sends the delivery back; only a work item that cannot be read never comes again."""
         try:
             await self._handle(msg)
-        except BadInput as e:
-            stored = Stored(msg.subject, int(msg.reply.split(".")[-4]), msg.data, {}, "")
-            await park(self.bus, "WORK", stored, str(e), "miner")
-            await self._reply(msg, b"+TERM malformed")
+        except Malformed as e:
+            await self._park(msg, str(e))
         except Fenced as e:
             log.info("%s: %s", msg.subject, e)
         except SluiceError as e:
@@ -98,6 +105,15 @@ class Miner:
             await self._nak(msg)
         except Exception:
             log.exception("%s failed; the claim stands and counts as an attempt", msg.subject)
+            await self._nak(msg)
+
+    async def _park(self, msg: Msg, reason: str) -> None:
+        stored = Stored(msg.subject, int(msg.reply.split(".")[-4]), msg.data, {}, "")
+        try:
+            await park(self.bus, "WORK", stored, reason, "miner")
+            await self._reply(msg, b"+TERM malformed")
+        except SluiceError as e:
+            log.warning("%s is malformed and could not be parked: %s", msg.subject, e)
             await self._nak(msg)
 
     async def _handle(self, msg: Msg) -> None:
@@ -145,12 +161,19 @@ class Miner:
             log.info("%s was claimed by another first", msg.subject)
             await self._nak(msg)
             return
-        job = await self._job(item, checkpoint.state if checkpoint else b"")
-        answer = await self._compute(item, claim, claim_seq, job)
-        if answer is None:
-            await self._release(msg, item, claim, claim_seq, job)
-            return
-        await self._answer(item, claim_seq, job, *answer)
+        try:
+            job = await self._job(item, checkpoint.state if checkpoint else b"")
+            answer = await self._compute(item, claim_seq, job)
+            if answer is None:
+                await self._save(item, claim_seq, job)
+                await self._release(item, claim, claim_seq)
+                await self._reply(msg, b"-NAK")
+                return
+            await self._answer(item, claim_seq, job, *answer)
+        except Unreachable:
+            # The unit is not to blame for a lost server or dataset: this claim must not count as a failed attempt.
+            await self._release(item, claim, claim_seq)
+            raise
         await self._ack(msg)
         context.done += 1
 
@@ -163,7 +186,7 @@ class Miner:
         assert evaluator is not None
         return Job(item, evaluator, state, self.context.settings.checkpoint_s)
 
-    async def _compute(self, item: WorkItem, claim: Claim, claim_seq: int, job: Job):  # type: ignore[no-untyped-def]
+    async def _compute(self, item: WorkItem, claim_seq: int, job: Job) -> tuple[UnitOutcome, bytes] | None:
         """Outcome and tried hashes; None when we are told to stop. Raises Fenced when another took over."""
         work = asyncio.create_task(asyncio.to_thread(job.run))
         checkpoint_seq = await self._last_checkpoint_seq(item)
@@ -218,19 +241,20 @@ class Miner:
                 return there.seq  # our own write whose confirmation was lost
             raise Fenced("a newer holder has checkpointed this replica") from None
 
-    async def _release(self, msg: Msg, item: WorkItem, claim: Claim, claim_seq: int, job: Job) -> None:
-        """Stopping: keep what is done, say that nobody holds it, hand the delivery back."""
+    async def _save(self, item: WorkItem, claim_seq: int, job: Job) -> None:
+        """Stopping: keep what is done."""
         snapshot = job.take()
         if snapshot is not None and snapshot.state:
-            await self._checkpoint(
-                item, claim_seq, snapshot.generation, snapshot.state, await self._last_checkpoint_seq(item)
-            )
+            last_seq = await self._last_checkpoint_seq(item)
+            await self._checkpoint(item, claim_seq, snapshot.generation, snapshot.state, last_seq)
+
+    async def _release(self, item: WorkItem, claim: Claim, claim_seq: int) -> None:
+        """Say that nobody holds it now, unless somebody else does."""
         last = await self.bus.last("CLAIM", subjects.claims_of_unit(item.unit))
         if last is not None and await claims.still_holds(self.bus, item, claim_seq):
             await claims.publish_claim(self.bus, release(claim, uuid.uuid4().hex), last.seq)
-        await self._reply(msg, b"-NAK")
 
-    async def _answer(self, item: WorkItem, claim_seq: int, job: Job, outcome, tried: bytes) -> None:  # type: ignore[no-untyped-def]
+    async def _answer(self, item: WorkItem, claim_seq: int, job: Job, outcome: UnitOutcome, tried: bytes) -> None:
         """The tried genomes, then the result: first write wins, the same digest there already is ours from before."""
         c = self.context
         if not await claims.still_holds(self.bus, item, claim_seq):
@@ -250,13 +274,15 @@ class Miner:
 
 
 def decode_item(msg: Msg) -> WorkItem:
-    """BadInput for anything but a valid work item on its own subject."""
+    """Malformed for anything but a valid work item on its own subject."""
     try:
         item = msgspec.json.decode(msg.data, type=WorkItem)
-    except msgspec.MsgspecError as e:
-        raise BadInput(f"not a work item: {e}") from e
+        validate_search(item.search)
+    except (msgspec.MsgspecError, BadInput) as e:
+        raise Malformed(f"not a work item: {e}") from e
     tokens = msg.subject.split(".")
     if tokens[2:] != [item.campaign, item.unit, str(item.replica)]:
-        raise BadInput(f"the work item is of another replica than its subject {msg.subject}")
-    validate_search(item.search)
+        raise Malformed(f"the work item is of another replica than its subject {msg.subject}")
+    if not 0 <= item.replica < item.replica_limit <= MOST_REPLICAS:
+        raise Malformed(f"replica {item.replica} of {item.replica_limit} is out of range")
     return item

@@ -64,10 +64,10 @@ def decide(item: WorkItem, host: str, slot: str, view: UnitView, claim_id: str) 
         if replica != item.replica and holds and owner_of(item.distinct, claim.host, claim.slot) == me:
             return GoBack("my owner holds another replica of this unit")
     previous = view.newest.get(item.replica)
-    claim = _next_claim(item, host, slot, previous[1] if previous else None, view.highest_generation, claim_id)
-    if previous and previous[1].poisoned:
-        return Poison(msgspec.structs.replace(previous[1], id=claim_id))
-    if claim.attempts > POISON_ATTEMPTS:
+    # No checkpoint can be further than the search goes, whatever somebody wrote.
+    highest = min(view.highest_generation, item.search.generations)
+    claim = _next_claim(item, host, slot, previous[1] if previous else None, highest, claim_id)
+    if (previous and previous[1].poisoned) or claim.attempts > POISON_ATTEMPTS:
         return Poison(msgspec.structs.replace(claim, poisoned=True))
     return Take(claim)
 

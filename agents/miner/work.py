@@ -1,15 +1,19 @@
 """The compute side of one replica: a thread that steps the search, and what the event loop may see of it."""
 
+import logging
 import threading
 import time
 from typing import NamedTuple
 
 from domain.candles import Candles
+from domain.errors import BadInput
 from domain.execution import ExecutionModel
 from domain.results import UnitOutcome
 from domain.specs import WorkItem
 from kernels.evaluator import CompiledEvaluator
 from kernels.evolution.search import Search
+
+log = logging.getLogger("sluice.miner")
 
 
 class Snapshot(NamedTuple):
@@ -32,18 +36,11 @@ class Job:
         self._evaluator = evaluator
         self._state = state
         self.checkpoint_s = checkpoint_s
-        self._search: Search | None = None
         self.resumed_from = 0
 
     def run(self) -> tuple[UnitOutcome, bytes] | None:
         """Blocking: the outcome and the sorted hashes of all tried genomes, or None when cancelled."""
-        spec, seed = self.item.search, self.item.seed
-        search = (
-            Search.resume(spec, seed, self._evaluator, self._state)
-            if self._state
-            else Search(spec, seed, self._evaluator)
-        )
-        self._search = search
+        search = self._start()
         self.resumed_from = search.generation
         written = time.monotonic()
         while not search.done:
@@ -56,6 +53,16 @@ class Job:
             if due:
                 written = time.monotonic()
         return search.outcome(), search.tried_bytes()
+
+    def _start(self) -> Search:
+        """From the checkpoint, or from the beginning when it is damaged: starting over gives the same bits."""
+        spec, seed = self.item.search, self.item.seed
+        if self._state:
+            try:
+                return Search.resume(spec, seed, self._evaluator, self._state)
+            except BadInput as e:
+                log.warning("unit %s starts over, its checkpoint cannot be used: %s", self.item.unit, e)
+        return Search(spec, seed, self._evaluator)
 
     def _snap(self, search: Search, *, with_state: bool) -> None:
         state = search.checkpoint() if with_state else b""
