@@ -87,9 +87,12 @@ class Miner:
             await self.bus.nc.publish(msg.reply, body)
 
     async def _nak(self, msg: Msg) -> None:
-        """Back to the queue for somebody else: soon at first, later and later for one that nobody here may take."""
+        """Back to the queue for somebody else: soon at first, later and later for one that nobody here may take.
+
+        Never after the same time: two owners must not hand each other the wrong replica for ever.
+        """
         delivered = int(msg.reply.split(".")[-5])
-        delay_s = min(self.context.settings.nak_delay_s, 0.05 * 2 ** min(delivered - 1, 10))
+        delay_s = min(self.context.settings.nak_delay_s, 0.05 * 2 ** min(delivered - 1, 10)) * random.uniform(0.5, 1.5)
         await self._reply(msg, b'-NAK {"delay": %d}' % int(delay_s * 1e9))
 
     async def _handle_safely(self, msg: Msg) -> None:
