@@ -2,16 +2,17 @@
 
 import asyncio
 import logging
-
-import msgspec
+from collections.abc import Awaitable, Callable
 
 from agents.datasets import load_dataset
+from agents.following import Follower
+from agents.validator.answers import place_of, read_claim, read_result
 from agents.validator.decide import AskMore, GiveUp, Quorum, counts, judge
 from agents.validator.model import Campaign, Model, Unit
 from agents.validator.reference import Reference
 from bus import events as ev
 from bus.client import Expect, Stored
-from bus.envelope import Event, decode_event, make_event
+from bus.envelope import Event, make_event
 from bus.lease import Lease
 from bus.messages import Claim
 from bus.parking import park
@@ -20,7 +21,6 @@ from bus.subjects import entity_filter
 from bus.tail import Tail
 from domain.candles import Candles
 from domain.errors import BadInput, Conflict, SluiceError, Unreachable
-from domain.genome import genome_id, validate_genome
 from domain.hashing import derived_id
 from domain.results import Find, ReplicaResult
 from domain.specs import strategy_id
@@ -34,7 +34,8 @@ class Validator:
         self.context = context
         self.bus = context.bus
         self.model = Model()
-        self.events = Tail(self.bus, "EVENTS")
+        self.log = Follower(context, self.model.apply)
+        self.due: dict[str, str] = {}
         self.store = DatasetStore(context.state_dir.cache)
         self.reference = Reference(self._load)
         self.lease = Lease(
@@ -44,65 +45,96 @@ class Validator:
 
     def _load(self, sha256: str) -> Candles:
         """Called from the reference's thread."""
-        return asyncio.run_coroutine_threadsafe(load_dataset(self.bus, self.store, sha256), self.loop).result(60.0)
+        try:
+            loading = load_dataset(self.bus, self.store, sha256)
+            return asyncio.run_coroutine_threadsafe(loading, self.loop).result(60.0)
+        except TimeoutError as e:
+            raise Unreachable(f"dataset {sha256[:12]} did not arrive within a minute") from e
 
     async def run(self) -> None:
         c = self.context
-        await self._catch_up(await self.bus.last_seq("EVENTS"))
+        await self.log.catch_up()
+        c.state = "alive"
+        while not c.stop.is_set():
+            if await self.lease.hold():
+                await self._active()
+            else:
+                await self.log.follow(0.5)
+        await self.lease.release()
+        await self.log.close()
+
+    async def _active(self) -> None:
+        """As long as the lease is ours: go on where the log says that the one before us stopped."""
+        try:
+            await self.log.catch_up()
+        except Unreachable as e:
+            log.warning("%s", e)
+            return await self.context.idle(0.5)
         claims = Tail(self.bus, "CLAIM", self.model.claim_seq)
         results = Tail(self.bus, "RESULT", self.model.result_seq)
-        c.state = "alive"
-        await self._judge_all()
-        while not c.stop.is_set():
-            if not await self.lease.hold():
-                await self._follow(0.5)
-                continue
-            await self._follow(0.001)
-            for stored in await claims.next(0.02):
-                await self._persistently(self._on_claim, stored, "CLAIM")
-            for stored in await results.next(0.1):
-                await self._persistently(self._on_result, stored, "RESULT")
-        await self.lease.release()
-        for tail in (self.events, claims, results):
-            await tail.close()
+        # Answers whose verdict nobody got to give.
+        self.due = {u.id: u.opened_id for u in self.model.units.values() if u.answers and not u.decided}
+        try:
+            while not self.context.stop.is_set() and await self.lease.hold():
+                await self._judge_due()
+                await self.log.follow(0.001)
+                for stored in await claims.next(0.02):
+                    await self._persistently(self._on_claim, stored, "CLAIM")
+                for stored in await results.next(0.1):
+                    await self._persistently(self._on_result, stored, "RESULT")
+                    await self._judge_due()
+        finally:
+            await claims.close()
+            await results.close()
 
     # -- reading --------------------------------------------------------------------------------------------------
 
-    async def _catch_up(self, end: int) -> None:
-        while self.events.position < end and not self.context.stop.is_set():
-            await self._follow(1.0)
-
-    async def _follow(self, timeout_s: float) -> None:
-        for stored in await self.events.next(timeout_s):
-            try:
-                self.model.apply(stored, decode_event(stored.data))
-            except BadInput as e:
-                await park(self.bus, "EVENTS", stored, str(e), "validator")
-
-    async def _persistently(self, handle, stored: Stored, stream: str) -> None:  # type: ignore[no-untyped-def]
+    async def _persistently(self, handle: Callable[[Stored], Awaitable[None]], stored: Stored, stream: str) -> None:
         """Until done or parked: a lost server or a lost race is no reason to skip a message."""
         while not self.context.stop.is_set():
             try:
-                await handle(stored)
-                return
-            except BadInput as e:
-                await park(self.bus, stream, stored, str(e), "validator")
-                return
-            except Conflict as e:
-                log.info("another writer was first, reading on: %s", e)
-                await self._catch_up(await self.bus.last_seq("EVENTS"))
+                try:
+                    return await handle(stored)
+                except Conflict as e:
+                    log.info("another writer was first, reading on: %s", e)
+                    await self.log.catch_up()
+                except Unreachable:
+                    raise
+                except SluiceError as e:
+                    return await park(self.bus, stream, stored, str(e), "validator")
             except Unreachable as e:
                 log.warning("%s", e)
                 await self.context.idle(0.5)
 
+    async def _judge_due(self) -> None:
+        """Every unit with a new answer gets its verdict, whatever comes in between."""
+        while self.due and not self.context.stop.is_set():
+            unit_id, cause = next(iter(self.due.items()))
+            unit = self.model.units[unit_id]
+            try:
+                while not unit.decided and await self._judge(unit, cause):
+                    log.debug("unit %s: looking again", unit_id)
+                del self.due[unit_id]
+            except Conflict as e:
+                log.info("another writer was first, reading on: %s", e)
+                await self._reread()
+            except Unreachable as e:
+                log.warning("%s", e)
+                await self.context.idle(0.5)
+
+    async def _reread(self) -> None:
+        try:
+            await self.log.catch_up()
+        except Unreachable as e:
+            log.warning("%s", e)
+            await self.context.idle(0.5)
+
     async def _unit(self, unit: str) -> Unit | None:
         """The unit, read up to now if it is not known yet; None when the log does not know it."""
-        if unit not in self.model.units:
-            await self._catch_up(await self.bus.last_seq("EVENTS"))
         found = self.model.units.get(unit)
-        if found is not None and not found.opened_id:
-            await self._catch_up(await self.bus.last_seq("EVENTS"))
-        return found
+        if found is None or not found.opened_id:
+            await self.log.catch_up()
+        return self.model.units.get(unit)
 
     # -- writing --------------------------------------------------------------------------------------------------
 
@@ -119,23 +151,23 @@ class Validator:
         )
 
     async def _append(self, unit: Unit, event: Event, *more: Event) -> None:
-        """Append over the unit's entity, with `more` in the same atomic batch, and fold all in at once."""
+        """Append over the unit's entity, with `more` in the same atomic batch, and read them back into the model."""
         expect = Expect(entity_filter(event.type, unit.id), unit.entity_seq)
         entries: list[tuple[Event, Expect | None]] = [(event, expect)]
         entries += [(e, Expect(e.nats_subject(), 0)) for e in more]
-        last = await self.bus.append_batch(entries)
-        for i, (e, _) in enumerate(entries):
-            self.model.apply(Stored("", last - len(entries) + 1 + i, b"", {}, ""), e)
+        await self.log.catch_up(await self.bus.append_batch(entries))
 
     # -- claims ---------------------------------------------------------------------------------------------------
 
     async def _on_claim(self, stored: Stored) -> None:
         if stored.seq <= self.model.claim_seq:
             return
-        claim = self._claim(stored)
+        claim = read_claim(stored)
         unit = await self._unit(claim.unit)
         if unit is None or unit.campaign != claim.campaign:
             raise BadInput(f"a claim on unit {claim.unit}, which the log does not know")
+        if claim.replica not in range(self._limit(unit)):
+            raise BadInput(f"a claim on replica {claim.replica} of unit {claim.unit}, which cannot be asked for")
         if unit.decided:
             self.model.claim_seq = stored.seq
             return
@@ -158,97 +190,102 @@ class Validator:
         await self._append(unit, self._event(data, unit.id, stored.seq, campaign=unit.campaign, cause=unit.opened_id))
         self.model.claim_seq = stored.seq
 
-    def _claim(self, stored: Stored) -> Claim:
-        """The claim with host and slot as the subject says, which the server guards."""
-        tokens = stored.subject.split(".")
-        try:
-            claim = msgspec.json.decode(stored.data, type=Claim)
-        except msgspec.MsgspecError as e:
-            raise BadInput(f"not a claim: {e}") from e
-        if len(tokens) != 5 or tokens[1:] != [claim.unit, str(claim.replica), claim.host, claim.slot]:
-            raise BadInput(f"the claim says another unit, replica or owner than its subject {stored.subject}")
-        return claim
-
     async def _park_unit(self, unit: Unit, claim: Claim, stored: Stored) -> None:
         tries, generation = claim.attempts - 1, claim.highest_generation
         reason = f"replica {claim.replica}: {tries} claims without progress beyond generation {generation}"
         data = ev.UnitParked(unit.campaign, unit.index, claim.replica, reason)
+        await park(self.bus, "CLAIM", stored, reason, "validator")
         await self._append(unit, self._event(data, unit.id, campaign=unit.campaign, cause=unit.opened_id))
         self.model.claim_seq = stored.seq
-        await park(self.bus, "CLAIM", stored, reason, "validator")
 
     # -- results --------------------------------------------------------------------------------------------------
 
     async def _on_result(self, stored: Stored) -> None:
         if stored.seq <= self.model.result_seq:
             return
-        result = self._result(stored)
-        unit = await self._unit(result.unit)
-        if unit is None or unit.campaign != result.campaign or unit.index != result.index:
-            raise BadInput(f"a result for unit {result.unit}, which the log does not know")
+        place = place_of(stored.subject)
+        unit = await self._unit(place.unit)
+        if unit is None or unit.campaign != place.campaign:
+            raise BadInput(f"a result for unit {place.unit}, which the log does not know")
+        if place.replica not in range(self._limit(unit)):
+            raise BadInput(f"a result for replica {place.replica} of unit {unit.id}, which cannot be asked for")
         if unit.decided:
             self.model.result_seq = stored.seq
             return
-        campaign = self.model.campaigns[unit.campaign]
-        owner = result.host if campaign.distinct == "host" else f"{result.host}.{result.slot}"
-        best = result.outcome.finds[0] if result.outcome.finds else None
-        data = ev.ReplicaAnswered(
-            campaign=unit.campaign, replica=result.replica, host=result.host, slot=result.slot, owner=owner,
-            result_seq=stored.seq, digest=result.digest, counts=counts(unit.answers, owner),
-            evaluated=result.outcome.evaluated, generations=result.outcome.generations, seconds=result.seconds, best=best,
-        )  # fmt: skip
-        answered = self._event(data, unit.id, stored.seq, campaign=unit.campaign, cause=unit.opened_id)
+        result = await self._readable(stored, unit)
+        answered = self._answered(stored, unit, result)
         more = []
+        best = result.outcome.finds[0] if result is not None and result.outcome.finds else None
         if best is not None and best.enough_trades:
+            campaign = self.model.campaigns[unit.campaign]
             more = await self._strategies((best,), campaign, unit, answered.id, validated=False)
         await self._append(unit, answered, *more)
-        self.model.result_seq = stored.seq
-        await self._judge(unit, answered.id)
+        self.model.result_seq = max(self.model.result_seq, stored.seq)
+        self.due[unit.id] = answered.id
 
-    def _result(self, stored: Stored) -> ReplicaResult:
-        """A result whose digest is that of its outcome and whose sender is the one that the subject names."""
-        tokens = stored.subject.split(".")
+    async def _readable(self, stored: Stored, unit: Unit) -> ReplicaResult | None:
+        """The result; None when it had to be parked. Its place is taken all the same, so that another answer is asked for."""
         try:
-            result = msgspec.json.decode(stored.data, type=ReplicaResult)
-            for find in result.outcome.finds:
-                validate_genome(find.genome)
-        except msgspec.MsgspecError as e:
-            raise BadInput(f"not a result: {e}") from e
-        named = [result.campaign, result.unit, str(result.replica), result.host, result.slot]
-        if tokens[1:] != named:
-            raise BadInput(f"the result says another unit, replica or owner than its subject {stored.subject}")
-        if result.outcome.digest() != result.digest:
-            raise BadInput("the digest of the result is not that of its outcome")
-        if any(genome_id(f.genome) != f.genome_id for f in result.outcome.finds):
-            raise BadInput("a find carries another genome's id")
-        return result
+            result = read_result(stored)
+            if result.index != unit.index:
+                raise BadInput(f"the result says unit {result.index} of the campaign, it is unit {unit.index}")
+            return result
+        except BadInput as e:
+            await park(self.bus, "RESULT", stored, str(e), "validator")
+            return None
 
-    async def _judge_all(self) -> None:
-        """After a start: answers whose verdict we did not get to give."""
-        for unit in list(self.model.units.values()):
-            if not unit.decided and unit.answers and await self.lease.hold():
-                await self._judge(unit, unit.opened_id)
+    def _answered(self, stored: Stored, unit: Unit, result: ReplicaResult | None) -> Event:
+        place = place_of(stored.subject)
+        owner = place.host if self.model.campaigns[unit.campaign].distinct == "host" else f"{place.host}.{place.slot}"
+        asked = place.replica < unit.wanted
+        outcome = result.outcome if result is not None else None
+        data = ev.ReplicaAnswered(
+            campaign=unit.campaign,
+            replica=place.replica,
+            host=place.host,
+            slot=place.slot,
+            owner=owner,
+            result_seq=stored.seq,
+            digest=result.digest if result is not None else "",
+            counts=result is not None and asked and counts(unit.answers, owner),
+            evaluated=outcome.evaluated if outcome is not None else 0,
+            generations=outcome.generations if outcome is not None else 0,
+            seconds=result.seconds if result is not None else 0.0,
+            best=outcome.finds[0] if outcome is not None and outcome.finds else None,
+        )
+        return self._event(data, unit.id, stored.seq, campaign=unit.campaign, cause=unit.opened_id)
 
-    async def _judge(self, unit: Unit, cause: str) -> None:
+    # -- verdicts -------------------------------------------------------------------------------------------------
+
+    def _limit(self, unit: Unit) -> int:
+        """How many replicas a unit may have in all."""
+        return max(self.context.settings.replica_limit, self.model.campaigns[unit.campaign].spec.replicas)
+
+    async def _judge(self, unit: Unit, cause: str) -> bool:
+        """Write what follows from the answers so far; True when it has to be looked at again."""
         campaign = self.model.campaigns[unit.campaign]
-        limit = max(self.context.settings.replica_limit, campaign.spec.replicas)
-        verdict = judge(unit.answers, campaign.spec.replicas, unit.wanted, limit)
+        verdict = judge(unit.answers, campaign.spec.replicas, unit.wanted, self._limit(unit))
         if isinstance(verdict, Quorum):
             await self._confirm(unit, campaign, verdict, cause)
         elif isinstance(verdict, AskMore):
             data = ev.ReplicaRequested(unit.campaign, verdict.replica, verdict.reason)
             await self._append(unit, self._event(data, unit.id, verdict.replica, campaign=unit.campaign, cause=cause))
+            return True
         elif isinstance(verdict, GiveUp):
             await self._inconclusive(unit, verdict.reason, cause, flagged=False)
+        return False
 
     async def _confirm(self, unit: Unit, campaign: Campaign, quorum: Quorum, cause: str) -> None:
         """The owners agree: now the reference has to."""
         stored = await self.bus.get("RESULT", quorum.result_seq)
         if stored is None:
             raise Unreachable(f"result {quorum.result_seq} cannot be read back")
-        outcome = self._result(stored).outcome
-        search = campaign.spec.search
-        differs = await asyncio.to_thread(self.reference.disagreement, outcome.finds, search)
+        outcome = read_result(stored).outcome
+        try:
+            differs = await asyncio.to_thread(self.reference.disagreement, outcome.finds, campaign.spec.search)
+        except BadInput as e:
+            await self._inconclusive(unit, f"owners agree, but it cannot be checked: {e}", cause, flagged=False)
+            return
         if differs:
             flagged = self._event(
                 ev.KernelFlagged(campaign.lane, unit.id, differs),

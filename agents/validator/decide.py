@@ -39,16 +39,20 @@ def counts(answers: Sequence[Answer], owner: str) -> bool:
 def judge(answers: Sequence[Answer], quorum: int, wanted: int, limit: int) -> Verdict:
     """`quorum` distinct owners must agree; of `wanted` replicas those without an answer are still open.
 
-    When all are answered without a quorum one more is asked for, up to `limit` replicas in all.
+    When all are answered without a quorum one more is asked for, up to `limit` replicas in all. The one asked for may
+    have an answer already (somebody wrote ahead of being asked): look again after asking.
     """
     votes: dict[str, list[Answer]] = {}
+    voted: set[str] = set()
     for a in sorted((a for a in answers if a.counts), key=lambda a: a.result_seq):
-        votes.setdefault(a.digest, []).append(a)
+        if a.owner not in voted:
+            voted.add(a.owner)
+            votes.setdefault(a.digest, []).append(a)
     for digest, group in votes.items():
         if len(group) >= quorum:
             outvoted = sorted(a.owner for d, other in votes.items() if d != digest for a in other)
             return Quorum(digest, tuple(sorted(a.owner for a in group)), tuple(outvoted), group[0].result_seq)
-    if wanted - len({a.replica for a in answers}) > 0:
+    if set(range(wanted)) - {a.replica for a in answers}:
         return Wait()
     shares = sorted((len(g) for g in votes.values()), reverse=True)
     found = (

@@ -10,7 +10,7 @@ from domain.specs import CampaignSpec, Distinct, unit_id
 
 @dataclass(frozen=True)
 class Answer:
-    """One stored result. `counts`: it is its owner's first for the unit."""
+    """One stored result. `counts`: it can be read, was asked for, and is its owner's first for the unit."""
 
     replica: int
     owner: str
@@ -76,7 +76,8 @@ class Model:
             self.claim_seq = max(self.claim_seq, data.claim_seq)
         elif isinstance(data, ev.ReplicaAnswered):
             self.result_seq = max(self.result_seq, data.result_seq)
-            unit.answers.append(Answer(data.replica, data.owner, data.digest, data.result_seq, data.counts))
+            if all(a.result_seq != data.result_seq for a in unit.answers):
+                unit.answers.append(Answer(data.replica, data.owner, data.digest, data.result_seq, data.counts))
         elif isinstance(data, ev.ReplicaRequested):
             unit.wanted = max(unit.wanted, data.replica + 1)
         elif isinstance(data, ev.UnitValidated | ev.UnitInconclusive | ev.UnitParked):

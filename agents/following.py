@@ -1,0 +1,51 @@
+"""Fold the event log into an agent's model: in order, without a gap, with what cannot be read parked."""
+
+from collections.abc import Callable
+
+from bus.client import Stored
+from bus.envelope import Event, read_event
+from bus.parking import park
+from bus.runtime import Context
+from bus.tail import Tail
+from domain.errors import BadInput, Unreachable
+
+
+class Follower:
+    """Calls `apply` for each event of EVENTS from the first on. An event of a newer version (TooNew) ends it."""
+
+    def __init__(self, context: Context, apply: Callable[[Stored, Event], None]) -> None:
+        self._context = context
+        self._apply = apply
+        self._tail = Tail(context.bus, "EVENTS")
+
+    @property
+    def position(self) -> int:
+        """The last sequence folded in."""
+        return self._tail.position
+
+    async def follow(self, timeout_s: float) -> bool:
+        """Fold in what is new; True when there was something. Never stops half-way: what follows would be lost."""
+        messages = await self._tail.next(timeout_s)
+        for stored in messages:
+            try:
+                self._apply(stored, read_event(stored.subject, stored.data))
+            except BadInput as e:
+                await self._park(stored, str(e))
+        return bool(messages)
+
+    async def _park(self, stored: Stored, reason: str) -> None:
+        while not self._context.stop.is_set():
+            try:
+                await park(self._context.bus, "EVENTS", stored, reason, self._context.kind)
+                return
+            except Unreachable:
+                await self._context.idle(0.5)
+
+    async def catch_up(self, end: int = 0) -> None:
+        """Until the model knows sequence `end` (0 = the log's last one now), or we are told to stop."""
+        end = end or await self._context.bus.last_seq("EVENTS")
+        while self.position < end and not self._context.stop.is_set():
+            await self.follow(0.5)
+
+    async def close(self) -> None:
+        await self._tail.close()

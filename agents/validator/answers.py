@@ -1,0 +1,85 @@
+"""Read what miners wrote, trusting only what the server guards: the subject."""
+
+import re
+from typing import NamedTuple
+
+import msgspec
+
+from bus.client import Stored
+from bus.messages import Claim
+from domain.errors import BadInput
+from domain.genome import genome_id, validate_genome
+from domain.metrics import TIER1, TIER2, Figures
+from domain.results import Find, ReplicaResult
+
+_HASH = re.compile(r"[0-9a-f]{64}")
+_COUNT = 2**53
+_TIER1, _TIER2 = frozenset(TIER1), frozenset(TIER2)
+
+
+class Place(NamedTuple):
+    """What the subject of a result says: for which replica it is, and from whom."""
+
+    campaign: str
+    unit: str
+    replica: int
+    host: str
+    slot: str
+
+
+def place_of(subject: str) -> Place:
+    """BadInput unless it is `result.<campaign>.<unit>.<replica>.<host>.<slot>`."""
+    tokens = subject.split(".")
+    if len(tokens) != 6 or not re.fullmatch(r"\d{1,4}", tokens[3]):
+        raise BadInput(f"{subject} is no place of a result")
+    return Place(tokens[1], tokens[2], int(tokens[3]), tokens[4], tokens[5])
+
+
+def read_claim(stored: Stored) -> Claim:
+    """A claim that says the unit, replica and owner of its subject, else BadInput."""
+    tokens = stored.subject.split(".")
+    try:
+        claim = msgspec.json.decode(stored.data, type=Claim)
+    except msgspec.MsgspecError as e:
+        raise BadInput(f"not a claim: {e}") from e
+    if len(tokens) != 5 or tokens[1:] != [claim.unit, str(claim.replica), claim.host, claim.slot]:
+        raise BadInput(f"the claim says another unit, replica or owner than its subject {stored.subject}")
+    counts = (claim.attempts, claim.start_generation, claim.highest_generation)
+    if not all(0 <= n < _COUNT for n in counts):
+        raise BadInput("the claim counts what cannot be counted")
+    return claim
+
+
+def read_result(stored: Stored) -> ReplicaResult:
+    """A result whose digest is that of its outcome and whose sender is the one that the subject names, else BadInput."""
+    try:
+        result = msgspec.json.decode(stored.data, type=ReplicaResult)
+    except msgspec.MsgspecError as e:
+        raise BadInput(f"not a result: {e}") from e
+    said = Place(result.campaign, result.unit, result.replica, result.host, result.slot)
+    if said != place_of(stored.subject):
+        raise BadInput(f"the result says another unit, replica or owner than its subject {stored.subject}")
+    outcome = result.outcome
+    if outcome.digest() != result.digest:
+        raise BadInput("the digest of the result is not that of its outcome")
+    if not _HASH.fullmatch(outcome.tried_sha256):
+        raise BadInput("the result names no set of tried genomes")
+    if not all(0 <= n < _COUNT for n in (outcome.evaluated, outcome.generations, result.seconds)):
+        raise BadInput("the result counts what cannot be counted")
+    for find in outcome.finds:
+        _check_find(find)
+    return result
+
+
+def _check_find(find: Find) -> None:
+    validate_genome(find.genome)
+    if genome_id(find.genome) != find.genome_id:
+        raise BadInput("a find carries another genome's id")
+    windows = (*find.fitness, *find.walk_forward)
+    daily = (find.daily_fitness, find.daily_walk, find.hold_fitness, find.hold_walk)
+    if not all(_named(w.tier1, _TIER1) for w in windows) or not all(_named(d, _TIER2) for d in daily):
+        raise BadInput("a find carries figures that we do not know")
+
+
+def _named(figures: Figures, names: frozenset[str]) -> bool:
+    return not figures or figures.keys() == names
