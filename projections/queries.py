@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 import msgspec
 
+from domain.candles import DatasetInfo
 from domain.errors import BadInput
 from projections.files import snapshot
 
@@ -146,6 +147,25 @@ def datasets(con: sqlite3.Connection) -> list[Json]:
         }
         for r in rows(con, "SELECT * FROM datasets ORDER BY imported_seq, id")
     ]
+
+
+def dataset_info(con: sqlite3.Connection, id: str) -> DatasetInfo | None:
+    """The header of a registered dataset, by its whole id."""
+    found = rows(con, "SELECT * FROM datasets WHERE id = ?", (id,))
+    return DatasetInfo(**{name: found[0][name] for name in DatasetInfo.__struct_fields__}) if found else None
+
+
+def trials(con: sqlite3.Connection) -> int:
+    """Rules tried: distinct genomes of finished campaigns, and what the validated units of running ones evaluated."""
+    sql = "SELECT coalesce(sum(CASE WHEN state = 'finished' THEN trials ELSE evaluated END), 0) FROM campaigns"
+    return int(con.execute(sql).fetchone()[0])
+
+
+def answered(con: sqlite3.Connection) -> tuple[int, int, float]:
+    """(replicas answered, genomes evaluated in them, seconds of work), replicas of one unit each counted."""
+    sql = "SELECT count(*), coalesce(sum(evaluated), 0), coalesce(sum(seconds), 0.0) FROM replicas WHERE state = 'answered'"
+    n, evaluated, seconds = con.execute(sql).fetchone()
+    return int(n), int(evaluated), float(seconds)
 
 
 def rejected(con: sqlite3.Connection) -> list[Json]:

@@ -7,11 +7,12 @@ from typing import NamedTuple
 import msgspec
 
 from bus import events as ev
+from bus.campaigns import request_campaign
 from bus.client import Bus, Stored
 from bus.envelope import Event, decode_event
 from bus.events import EventData
 from bus.messages import Parked
-from cli.actions import register_dataset, request_campaign
+from cli.actions import register_dataset
 from domain.candles import Candles
 from domain.errors import BadInput
 from domain.hashing import canonical, sha256_hex
@@ -86,7 +87,11 @@ class Mine:
         return campaign, await self.finished(campaign, timeout_s)
 
     async def seen(
-        self, campaign: str, kind: type[EventData] | tuple[type[EventData], ...], timeout_s: float = 20.0, count: int = 1
+        self,
+        campaign: str,
+        kind: type[EventData] | tuple[type[EventData], ...],
+        timeout_s: float = 20.0,
+        count: int = 1,
     ) -> Fact:
         """The `count`-th event of that kind, waited for."""
 
@@ -145,9 +150,9 @@ def digest_of(verdicts: list[EventData]) -> str:
 
 async def undisturbed(candles: Candles, spec: CampaignSpec) -> str:
     """The digest that a campaign must have, computed here and now in this process without a bus."""
+    from domain.specs import unit_seed
     from kernels.evaluator import CompiledEvaluator
     from kernels.evolution.search import Search
-    from domain.specs import unit_seed
 
     def run() -> str:
         evaluator = CompiledEvaluator(candles, spec.search.execution)
