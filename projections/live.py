@@ -29,9 +29,8 @@ def worker_rows(rows: list[Json], presences: list[Presence], now: datetime | Non
     """Miners by host and slot: work done comes from the log, liveness from heartbeats; without one a miner is dead."""
     live = {(p.host, p.slot): p for p in presences if p.kind == "miner"}
     known = {(r["host"], r["slot"]): r for r in rows}
-    return [
-        _worker(*key, known.get(key, {}), live.get(key), now) for key in sorted(known.keys() | live.keys(), key=_order)
-    ]
+    keys = sorted(known.keys() | live.keys(), key=_order)
+    return [_worker(h, s, known.get((h, s), {}), live.get((h, s)), now) for h, s in keys]
 
 
 def _order(key: tuple[str, str]) -> tuple[str, int, str]:

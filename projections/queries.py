@@ -59,10 +59,11 @@ def campaigns(con: sqlite3.Connection, limit: int = MAX_ROWS, offset: int = 0) -
         "SELECT * FROM campaigns ORDER BY max(opened_seq, requested_seq, finished_seq) DESC, id LIMIT ? OFFSET ?",
         (limit, offset),
     )
-    return [_campaign(r) for r in found]
+    return [campaign_row(r) for r in found]
 
 
-def _campaign(row: Json) -> Json:
+def campaign_row(row: Json) -> Json:
+    """A row of the table in the shape of the JSON contract."""
     keep = {k: v for k, v in row.items() if k not in ("spec", "granularity_s", "seed", "distinct_by")}
     return keep | {
         "seed": int(row["seed"] or 0),
@@ -77,7 +78,7 @@ def campaign(con: sqlite3.Connection, id: str) -> Json | None:
         found = rows(con, "SELECT * FROM campaigns WHERE id = ?", (id,))
         if not found:
             return None
-        return _campaign(found[0]) | {"spec": found[0]["spec"], "units_by_state": unit_counts(con, id)}
+        return campaign_row(found[0]) | {"spec": found[0]["spec"], "units_by_state": unit_counts(con, id)}
 
 
 def units(
@@ -94,6 +95,12 @@ def units(
         (*(v for _, v in wanted), limit, offset),
     )
     return [_unit(r) for r in found]
+
+
+def unit(con: sqlite3.Connection, id: str) -> Json | None:
+    """One unit by its whole id."""
+    found = rows(con, "SELECT * FROM units WHERE id = ?", (id,))
+    return _unit(found[0]) if found else None
 
 
 def _unit(row: Json) -> Json:

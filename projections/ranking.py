@@ -90,6 +90,12 @@ def strategies(
     return [shape(r) for r in rows(con, _ranked(order, where), (*args, limit, offset))]
 
 
+def of_campaign(con: sqlite3.Connection, campaign: str, limit: int) -> list[Json]:
+    """The best of those that this campaign was the first to find; they are few enough to sort."""
+    sql = _SELECT + " WHERE s.campaign = ?" + _order_by("walk_forward") + " LIMIT ?"
+    return [shape(r) for r in rows(con, sql, (campaign, limit))]
+
+
 def strategy_count(con: sqlite3.Connection, stage: str = "") -> int:
     where, args = (" WHERE stage = ?", (stage,)) if stage else ("", ())
     return int(con.execute(f"SELECT count(*) FROM strategies{where}", args).fetchone()[0])

@@ -26,6 +26,7 @@ TABLE = Table(
     indexes=(
         ("stage", "enough_trades", "walk_forward_return"),
         ("stage", "enough_trades", "fitness_return"),
+        ("campaign",),
     ),
 )
 
