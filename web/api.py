@@ -1,12 +1,13 @@
 """The JSON interface: the shapes of the command line, for scripts; documented at /api/openapi.json."""
 
 import time
-from typing import Annotated, Any
+from typing import Annotated
 
 import msgspec
-from litestar import Request, Response, get, post
+from litestar import Response, get, post
+from litestar.di import NamedDependency
 from litestar.exceptions import NotFoundException
-from litestar.params import QueryParameter
+from litestar.params import FromPath, FromQuery, JSONBody, QueryParameter
 
 from bus.records import event_filter, event_record
 from domain.errors import BadInput
@@ -18,7 +19,9 @@ from web import form
 from web.metrics import exposition
 from web.services import Services
 
-Req = Request[Any, Any, Any]
+Given = NamedDependency[Services]
+Id = FromPath[str]
+Word = FromQuery[str]
 Limit = Annotated[int, QueryParameter(ge=1, le=1000, description="at most this many")]
 Offset = Annotated[int, QueryParameter(ge=0, le=100_000_000, description="leave out this many")]
 UnitState = Annotated[str, QueryParameter(name="state", description="queued, running, …; empty = all")]
@@ -47,7 +50,7 @@ class Asked(msgspec.Struct, frozen=True):
 
 
 @get("/api/status", summary="Agents, units and the best find")
-async def status(services: Services) -> Json:
+async def status(services: Given) -> Json:
     now = services.hub.now
     nc = services.bus.nc
     units, best = await services.views.read(lambda con: (queries.unit_counts(con), ranking.best(con)))
@@ -61,30 +64,30 @@ async def status(services: Services) -> Json:
 
 
 @get("/api/workers", summary="Miners: what they did and whether they live")
-async def workers(services: Services) -> list[Json]:
+async def workers(services: Given) -> list[Json]:
     presences = services.hub.now.presences
     return await services.views.read(lambda con: worker_rows(queries.workers(con), presences))
 
 
 @get("/api/datasets", summary="Registered datasets")
-async def datasets(services: Services) -> list[Json]:
+async def datasets(services: Given) -> list[Json]:
     return await services.views.read(queries.datasets)
 
 
 @get("/api/units", summary="Units of work and their verdicts")
 async def units(
-    services: Services, campaign: str = "", unit_state: UnitState = "", limit: Limit = 100, offset: Offset = 0
+    services: Given, campaign: Word = "", unit_state: UnitState = "", limit: Limit = 100, offset: Offset = 0
 ) -> list[Json]:
     return await services.views.read(lambda con: queries.units(con, campaign, unit_state, limit, offset))
 
 
 @get("/api/campaigns", summary="Campaigns, newest first")
-async def campaigns(services: Services, limit: Limit = 100, offset: Offset = 0) -> list[Json]:
+async def campaigns(services: Given, limit: Limit = 100, offset: Offset = 0) -> list[Json]:
     return await services.views.read(lambda con: queries.campaigns(con, limit, offset))
 
 
 @get("/api/campaigns/{id:str}", summary="One campaign with its spec")
-async def campaign(services: Services, id: str) -> Json:
+async def campaign(services: Given, id: Id) -> Json:
     found = await services.views.read(lambda con: queries.campaign(con, id))
     if found is None:
         raise NotFoundException(f"there is no campaign {id[:40]}")
@@ -96,7 +99,7 @@ async def campaign(services: Services, id: str) -> Json:
     status_code=202,
     summary="Ask for a campaign: its units are queued once it is opened",
 )
-async def ask(services: Services, data: NewCampaign) -> Asked:
+async def ask(services: Given, data: JSONBody[NewCampaign]) -> Asked:
     values = {name: str(getattr(data, name, default)) for name, default in form.DEFAULTS.items()}
     asked = await services.views.read(lambda con: form.ask(con, values, (data.risk,)))
     if asked.error:
@@ -106,13 +109,17 @@ async def ask(services: Services, data: NewCampaign) -> Asked:
 
 @get("/api/strategies", summary="What was found, validated first")
 async def strategies(
-    services: Services, by: ranking.Order = "walk_forward", stage: str = "", limit: Limit = 10, offset: Offset = 0
+    services: Given,
+    by: FromQuery[ranking.Order] = "walk_forward",
+    stage: Word = "",
+    limit: Limit = 10,
+    offset: Offset = 0,
 ) -> list[Json]:
     return await services.views.read(lambda con: ranking.strategies(con, by, stage, limit, offset))
 
 
 @get("/api/strategies/{id:str}", summary="One strategy by at least the first 8 signs of its id")
-async def strategy(services: Services, id: str) -> Json:
+async def strategy(services: Given, id: Id) -> Json:
     found = await services.views.read(lambda con: ranking.strategy(con, id))
     if found is None:
         raise NotFoundException(f"there is no strategy {id[:40]}")
@@ -120,7 +127,7 @@ async def strategy(services: Services, id: str) -> Json:
 
 
 @get("/api/strategies/{id:str}/curves", summary="Equity, drawdown, trades and candles over one range")
-async def curves(services: Services, id: str, range: str = "walk_forward") -> Response[bytes]:
+async def curves(services: Given, id: Id, range: Word = "walk_forward") -> Response[bytes]:
     found = await services.views.read(lambda con: ranking.strategy(con, id))
     if found is None:
         raise NotFoundException(f"there is no strategy {id[:40]}")
@@ -130,7 +137,7 @@ async def curves(services: Services, id: str, range: str = "walk_forward") -> Re
 
 @get("/api/events", summary="The log, from a sequence on")
 async def events(
-    services: Services, type: str = "", entity: str = "", since: int = 1, limit: Limit = 100
+    services: Given, type: Word = "", entity: Word = "", since: FromQuery[int] = 1, limit: Limit = 100
 ) -> list[Json]:
     found: list[Json] = []
     async for stored in services.bus.read("EVENTS", max(1, since), event_filter(type, entity), min(limit, 500)):
@@ -146,7 +153,7 @@ async def live() -> Json:
 
 
 @get("/health/ready", summary="The bus is reachable and the read models are fresh")
-async def ready(services: Services) -> Response[Json]:
+async def ready(services: Given) -> Response[Json]:
 
     now = services.hub.now
     bus = now.connected and services.bus.nc.is_connected
@@ -157,7 +164,7 @@ async def ready(services: Services) -> Response[Json]:
 
 
 @get("/metrics", media_type="text/plain; version=0.0.4; charset=utf-8", summary="Prometheus metrics")
-async def metrics(services: Services) -> str:
+async def metrics(services: Given) -> str:
     return await exposition(services)
 
 

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 from litestar import Request, Response, get
 from litestar.exceptions import NotFoundException
+from litestar.params import FromPath
 
 COMPRESSED = (".css", ".js", ".svg", ".txt", ".md")
 YEAR = "public, max-age=31536000, immutable"
@@ -54,7 +55,7 @@ class Assets:
 
 def route(assets: Assets) -> Any:
     @get("/static/{path:path}", include_in_schema=False, sync_to_thread=False)
-    def static(request: Request[Any, Any, Any], path: str) -> Response[bytes]:
+    def static(request: Request[Any, Any, Any], path: FromPath[str]) -> Response[bytes]:
         asset = assets.files.get(path.lstrip("/"))
         if asset is None:
             raise NotFoundException(f"there is no file {path}")

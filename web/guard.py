@@ -29,7 +29,8 @@ HEADERS = {
     b"permissions-policy": b"camera=(), microphone=(), geolocation=()",
 }
 SIGN_IN = b"""<!doctype html><html lang="en"><head><meta charset="utf-8"><title>Sluice: sign in</title>
-<meta name="viewport" content="width=device-width, initial-scale=1"><link rel="icon" href="/static/mark.svg" type="image/svg+xml"><link rel="stylesheet" href="/static/app.css"></head>
+<meta name="viewport" content="width=device-width, initial-scale=1"><link rel="icon" href="/static/mark.svg" type="image/svg+xml">
+<link rel="stylesheet" href="/static/app.css"></head>
 <body class="plain"><main id="main"><h1>This page needs a session</h1>
 <p>Open the link that <code>sluice up</code> printed. Each link is good for one browser; the one that is valid now always stands
 in <code>web.json</code> in the state directory.</p></main></body></html>"""

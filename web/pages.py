@@ -7,7 +7,9 @@ from urllib.parse import urlencode
 
 from litestar import MediaType, Request, Response, get, post
 from litestar.datastructures import Cookie
+from litestar.di import NamedDependency
 from litestar.exceptions import NotFoundException, PermissionDeniedException, ServiceUnavailableException
+from litestar.params import FromPath
 from litestar.response import Redirect, Stream
 
 from projections import queries, ranking
@@ -22,6 +24,8 @@ from web.services import Services
 from web.stream import stream
 
 Req = Request[Any, Any, Any]
+Given = NamedDependency[Services]
+Id = FromPath[str]
 
 
 def params_of(request: Req, **fixed: str) -> Params:
@@ -52,22 +56,22 @@ async def show(
 
 
 @get("/", include_in_schema=False)
-async def overview(request: Req, services: Services) -> Response[str]:
+async def overview(request: Req, services: Given) -> Response[str]:
     return await show(services, request, "overview", "Overview")
 
 
 @get("/workers", include_in_schema=False)
-async def workers(request: Req, services: Services) -> Response[str]:
+async def workers(request: Req, services: Given) -> Response[str]:
     return await show(services, request, "workers", "Workers")
 
 
 @get("/campaigns", include_in_schema=False)
-async def campaigns(request: Req, services: Services) -> Response[str]:
+async def campaigns(request: Req, services: Given) -> Response[str]:
     return await show(services, request, "campaigns", "Campaigns", params=params_of(request))
 
 
 @get("/campaigns/{id:str}", include_in_schema=False)
-async def campaign(request: Req, services: Services, id: str) -> Response[str]:
+async def campaign(request: Req, services: Given, id: Id) -> Response[str]:
     found = await services.views.read(lambda con: queries.campaign(con, id))
     if found is None:
         raise NotFoundException(f"there is no campaign {id[:40]}")
@@ -76,12 +80,12 @@ async def campaign(request: Req, services: Services, id: str) -> Response[str]:
 
 
 @get("/strategies", include_in_schema=False)
-async def leaderboard(request: Req, services: Services) -> Response[str]:
+async def leaderboard(request: Req, services: Given) -> Response[str]:
     return await show(services, request, "leaderboard", "Leaderboard", params=params_of(request))
 
 
 @get("/strategies/{id:str}", include_in_schema=False)
-async def strategy(request: Req, services: Services, id: str) -> Response[str]:
+async def strategy(request: Req, services: Given, id: Id) -> Response[str]:
     found = await _strategy(services, id)
     title = f"Strategy {found['id'][:8]}"
     name = request.query_params.get("range", "")
@@ -100,7 +104,7 @@ async def _strategy(services: Services, id: str) -> Json:
 
 
 @get("/strategies/{id:str}/curves", include_in_schema=False)
-async def curves(request: Req, services: Services, id: str) -> Response[str]:
+async def curves(request: Req, services: Given, id: Id) -> Response[str]:
     """The part of a strategy's page that is computed: charts with their data as tables."""
     found = await _strategy(services, id)
     name = request.query_params.get("range", "walk_forward")
@@ -109,7 +113,7 @@ async def curves(request: Req, services: Services, id: str) -> Response[str]:
 
 
 @get("/live", include_in_schema=False)
-async def live(request: Req, services: Services) -> Stream:
+async def live(request: Req, services: Given) -> Stream:
     page = request.query_params.get("of", "")
     if page not in PAGES:
         raise NotFoundException("there is no such page")
@@ -145,7 +149,7 @@ async def _form(s: Services, request: Req, filled: Filled, status: int = 200) ->
 
 
 @get("/campaigns/new", include_in_schema=False)
-async def new_campaign(request: Req, services: Services) -> Response[str]:
+async def new_campaign(request: Req, services: Given) -> Response[str]:
     query = request.query_params
     if query:
         return await _form(services, request, await _asked(services, query))
@@ -157,13 +161,13 @@ async def new_campaign(request: Req, services: Services) -> Response[str]:
 
 
 @get("/campaigns/estimate", include_in_schema=False)
-async def estimate(request: Req, services: Services) -> Response[str]:
+async def estimate(request: Req, services: Given) -> Response[str]:
     asked, est, _ = await _asked(services, request.query_params)
     return Response(services.renderer.page("_estimate.html", asked=asked, est=est), media_type=MediaType.HTML)
 
 
 @post("/campaigns", include_in_schema=False)
-async def open_campaigns(request: Req, services: Services) -> Response[Any]:
+async def open_campaigns(request: Req, services: Given) -> Response[Any]:
     """Ask for all of them, then show the first; a mistake brings the form back as it was filled in."""
     filled = await _asked(services, await request.form())
     asked = filled[0]
@@ -186,7 +190,7 @@ async def _projected(services: Services, campaign: str, patience_s: float = 3.0)
 
 
 @get("/login", include_in_schema=False)
-async def login(request: Req, services: Services) -> Response[str]:
+async def login(request: Req, services: Given) -> Response[str]:
     """A page, no redirect: with a strict cookie the browser must come from one of our own pages."""
     if not services.secrets.use_link(request.query_params.get("token", "")):
         raise PermissionDeniedException(
@@ -201,7 +205,7 @@ async def login(request: Req, services: Services) -> Response[str]:
 
 
 @post("/logout", include_in_schema=False)
-async def logout(request: Req, services: Services) -> Response[Any]:
+async def logout(request: Req, services: Given) -> Response[Any]:
     answer: Response[Any] = Redirect("/", status_code=303)
     answer.delete_cookie(COOKIE)
     return answer

@@ -4,6 +4,9 @@
   let drawn = [];
   const style = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
 
+  const thin = (v, n) => { const [whole, part] = v.toFixed(n).replace("-", "\u2212").split("."); return whole.replace(/\B(?=(\d{3})+$)/g, "\u202f") + (part ? "." + part : ""); };
+  const day = (s) => new Date(s * 1000).toLocaleDateString("en-GB", { day: "numeric", month: "short", timeZone: "UTC" });
+
   function lines(id, data, format) {
     const box = document.getElementById(id);
     const axis = { stroke: style("--muted"), grid: { stroke: style("--line"), width: 1 }, ticks: { stroke: style("--line"), width: 1 }, font: "11px system-ui, sans-serif" };
@@ -11,7 +14,7 @@
       width: box.clientWidth, height: box.clientHeight, legend: { show: false }, padding: [8, 8, 0, 0],
       tzDate: (ts) => uPlot.tzDate(new Date(ts * 1000), "Etc/UTC"),
       cursor: { points: { size: 6 }, y: false },
-      axes: [{ ...axis, space: 70 }, { ...axis, size: 62, values: (_, vs) => vs.map(format) }],
+      axes: [{ ...axis, space: 64, values: (_, vs) => vs.map(day) }, { ...axis, size: 62, values: (_, vs) => vs.map(format) }],
       series: [{}, { stroke: style("--u-validated"), width: 2, points: { show: false } }, { stroke: style("--gold-mark"), width: 1.5, dash: [5, 4], points: { show: false } }],
     };
     const plot = new uPlot(options, data, box);
@@ -21,7 +24,7 @@
   function candles(id, c) {
     const box = document.getElementById(id), L = LightweightCharts;
     const chart = L.createChart(box, {
-      autoSize: true,
+      autoSize: true, localization: { priceFormatter: (p) => thin(p, p < 100 ? 4 : p < 10000 ? 2 : 0) },
       layout: { background: { color: "transparent" }, textColor: style("--muted"), fontSize: 11, attributionLogo: false },
       grid: { vertLines: { visible: false }, horzLines: { color: style("--line") } },
       rightPriceScale: { borderColor: style("--line") }, timeScale: { borderColor: style("--line"), timeVisible: true },
@@ -53,7 +56,6 @@
   function paint(c) {
     for (const d of drawn) d.remove();
     drawn = [];
-    const thin = (v, n) => v.toFixed(n).replace("-", "\u2212").replace(/\B(?=(\d{3})+$)/g, "\u202f");
     lines("chart-equity", [c.days, c.equity, c.hold], (v) => thin(v, 0));
     lines("chart-drawdown", [c.days, c.drawdown, c.hold_drawdown], (v) => thin(v * 100, 1) + "\u202f%");
     candles("chart-candles", c);
