@@ -8,10 +8,12 @@ import msgspec
 import numpy as np
 import pytest
 
+from domain.metrics import T2
 from domain.specs import Window
 from kernels.reference import ReferenceEvaluator
 from market.store import DatasetStore
 from projections import estimate as estimates
+from projections.files import open_reader
 from projections.store import ViewStore
 from tests.support.market import small_market, spec_for
 from tests.unit.projections.event_log import EventLog, answer, find, genome, open_campaign, spec, validate
@@ -132,8 +134,6 @@ def test_curves_end_where_the_recorded_figures_end() -> None:
     for name in ("fitness", "walk_forward"):
         curves = compute(genome(40), search, candles, name)
         window = span(search, name)
-        from domain.metrics import T2
-
         figures = evaluator.tier2(genome(40), window)
         assert curves.equity[-1] / curves.start_equity - 1 == pytest.approx(figures[T2["total_return"]], abs=1e-6)
         assert -min(curves.drawdown) == pytest.approx(figures[T2["max_drawdown"]], abs=1e-4)
@@ -178,8 +178,6 @@ def test_an_estimate_rests_on_recorded_answers_and_says_when_there_are_none(tmp_
     units = open_campaign(log, "c1", s)
     path = tmp_path / "views.sqlite"
     project(path, log.made)
-    from projections.files import open_reader
-
     con = open_reader(path)
     none = estimates.estimate(con, s, 2)
     assert (none.seconds, none.bytes, none.answers) == (None, None, 0)

@@ -56,7 +56,9 @@ def services_on(folder: Path) -> Services:
     hub = Hub(bus, views)
     curves = CurveService(bus, DatasetStore(folder / "cache"))
     renderer = Renderer(environment(ASSETS), hub, views)
-    return Services(bus, views, hub, renderer, curves, Secrets(folder / "web.secrets"), folder / "web.json", BASE)
+    return Services(
+        bus, views, hub, renderer, curves, Secrets(folder / "web.secrets"), folder / "web.json", BASE, patience_s=0.1
+    )
 
 
 @asynccontextmanager
