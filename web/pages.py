@@ -178,9 +178,9 @@ async def open_campaigns(request: Req, services: Given) -> Response[Any]:
     return Redirect(f"/campaigns/{ids[0]}" if len(ids) == 1 else "/campaigns", status_code=303)
 
 
-async def _projected(services: Services, campaign: str, patience_s: float = 3.0) -> None:
+async def _projected(services: Services, campaign: str) -> None:
     """Wait until the read models know of it, so that the next page does; not for ever: the projector may be down."""
-    for _ in range(int(patience_s / 0.05)):
+    for _ in range(int(services.patience_s / 0.05)):
         if await services.views.read(lambda con: queries.campaign(con, campaign)) is not None:
             return
         await asyncio.sleep(0.05)

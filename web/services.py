@@ -27,6 +27,8 @@ class WebFile(msgspec.Struct, frozen=True):
 
 @dataclass
 class Services:
+    """`patience_s`: how long a page waits for the read models to know of what was just asked for."""
+
     bus: Bus
     views: Views
     hub: Hub
@@ -36,7 +38,7 @@ class Services:
     web_file: Path
     url: str = ""
     version: str = VERSION
-    requests: int = 0
+    patience_s: float = 3.0
 
     async def request(self, spec: CampaignSpec, by: str) -> str:
         """Ask for a campaign in this agent's name; returns its id."""
