@@ -149,7 +149,7 @@ def _find(n: int, search: SearchSpec) -> Find:
     daily: Figures = {name: (n * 37 % 1000 - 500) / 3e3 for name in (
         "mean_daily", "volatility", "sharpe", "sortino", "max_drawdown", "var_95", "cvar_95", "total_return",
     )} | {"days": 120}  # fmt: skip
-    tier1 = {"trades": 60 + n % 50, "net_pnl": n % 100 - 50.0, "fees": 12.5, "win_rate": 0.4, "max_drawdown": 0.02}
+    tier1: Figures = {"trades": 60 + n % 50, "net_pnl": n % 100 - 50.0, "fees": 12.5, "win_rate": 0.4, "max_drawdown": 0.02}
     genome, w = _genome(n), search.windows
     return Find(
         genome, genome_id(genome), (n * 37 % 1000 - 500) / 3e3, n % 5 != 0,
