@@ -66,7 +66,7 @@ async def contents(instance: Instance) -> dict[str, list[tuple[int, str, bytes]]
 async def settle(bus: Bus) -> None:
     """Until the server has handled what was sent on this connection, and what follows from it."""
     await bus.nc.flush()
-    await asyncio.sleep(0.3)
+    await asyncio.sleep(0.15)
 
 
 async def test_a_miner_writes_under_its_own_host(instance: Instance) -> None:
@@ -82,7 +82,7 @@ async def test_a_miner_writes_nothing_else(instance: Instance, subject: str) -> 
     miner = await instance.bus("miner-alpha")
     before = await contents(instance)
     with pytest.raises(nats.errors.Error):
-        await miner.nc.request(subject, b"forged", timeout=0.3)
+        await miner.nc.request(subject, b"forged", timeout=0.15)
     assert await contents(instance) == before
 
 
@@ -151,7 +151,7 @@ async def test_roles_write_their_own_subjects_only(instance: Instance) -> None:
     ):
         bus = await instance.bus(user)
         with pytest.raises(nats.errors.Error):
-            await bus.nc.request(subject, b"forged", timeout=0.3)
+            await bus.nc.request(subject, b"forged", timeout=0.15)
     assert await contents(instance) == before
 
 
