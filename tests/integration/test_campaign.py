@@ -71,6 +71,7 @@ async def test_a_killed_miner_resumes_its_unit_from_its_checkpoint(instance: Ins
     await mine.check_log(campaign)
 
 
+@pytest.mark.slow
 async def test_a_miner_that_is_told_to_stop_gives_its_replica_back_with_a_checkpoint(
     instance: Instance, mine: Mine
 ) -> None:
