@@ -146,13 +146,20 @@ def _genome(n: int) -> Genome:
 
 def _find(n: int, search: SearchSpec) -> Find:
     """Figures of the size and shape of real ones."""
-    daily: Figures = {name: (n * 37 % 1000 - 500) / 3e3 for name in (
-        "mean_daily", "volatility", "sharpe", "sortino", "max_drawdown", "var_95", "cvar_95", "total_return",
-    )} | {"days": 120}  # fmt: skip
-    tier1: Figures = {"trades": 60 + n % 50, "net_pnl": n % 100 - 50.0, "fees": 12.5, "win_rate": 0.4, "max_drawdown": 0.02}
+    names = ("mean_daily", "volatility", "sharpe", "sortino", "max_drawdown", "var_95", "cvar_95", "total_return")
+    objective = (n * 37 % 1000 - 500) / 3e3
+    daily: Figures = dict.fromkeys(names, objective)
+    daily["days"] = 120
+    tier1: Figures = {
+        "trades": 60 + n % 50,
+        "net_pnl": n % 100 - 50.0,
+        "fees": 12.5,
+        "win_rate": 0.4,
+        "max_drawdown": 0.02,
+    }
     genome, w = _genome(n), search.windows
     return Find(
-        genome, genome_id(genome), (n * 37 % 1000 - 500) / 3e3, n % 5 != 0,
+        genome, genome_id(genome), objective, n % 5 != 0,
         tuple(WindowFigures(x.start, x.stop, tier1) for x in w.fitness),
         tuple(WindowFigures(x.start, x.stop, tier1) for x in w.walk_forward),
         daily, daily, daily, daily,

@@ -198,7 +198,7 @@ class Bus:
         headers: dict[str, str] | None = None,
         patience_s: float | None = None,
     ) -> int:
-        """Store a message and return its sequence. Repeats over outages up to `patience_s` (default: the connection's), with the same id.
+        """Store a message and return its sequence. Repeats over outages up to `patience_s`, with the same id.
 
         Raises Conflict (the expectation failed: perhaps our own earlier try, read back to know), SubjectTaken,
         Refused, Unreachable.
@@ -325,6 +325,15 @@ class Bus:
         if "error" in info:
             raise Unreachable(f"stream {stream}: {info['error'].get('description')}")
         return int(info["state"]["last_seq"]), int(info["state"]["messages"]), str(info["created"])
+
+    async def subjects_in(self, stream: str) -> set[str]:
+        """All subjects that have a message in the stream now (for streams of at most some ten thousand)."""
+        query = msgspec.json.encode({"subjects_filter": ">"})
+        reply = await self.request(f"{self.wire.api}.STREAM.INFO.{stream}", query, timeout_s=5.0)
+        info = msgspec.json.decode(reply.data)
+        if "error" in info:
+            raise Unreachable(f"stream {stream}: {info['error'].get('description')}")
+        return set(info["state"].get("subjects") or ())
 
     async def read(self, stream: str, start: int, subject_filter: str = ">", batch: int = 500) -> AsyncIterator[Stored]:
         """All messages from sequence `start` to the stream's end, in order, by batched direct gets (60k a second)."""

@@ -122,7 +122,10 @@ class ReplicaReleased(EventData, frozen=True):
 
 
 class ReplicaAnswered(EventData, frozen=True):
-    """A result was stored. `counts` is false for a second answer of one owner; `best` is not validated by anybody."""
+    """A result was stored; `best` is not validated by anybody.
+
+    `counts` is false for a second answer of one owner, one not asked for, and one that cannot be read (digest empty).
+    """
 
     campaign: str
     replica: int

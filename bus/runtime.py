@@ -7,7 +7,7 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -90,14 +90,9 @@ def parser(kind: str) -> argparse.ArgumentParser:
     return p
 
 
-def run_agent(
-    kind: str, body: Body, *, role: str = "", slotted: bool = False, lane: str = "", argv: Sequence[str] | None = None
-) -> int:
-    """The main function of every agent module; returns the exit status (0 stopped, 3 could not reach what it needs).
-
-    `argv`: the arguments, where the module has taken its own out of the command line's.
-    """
-    args = parser(kind).parse_args(argv)
+def run_agent(kind: str, body: Body, *, role: str = "", slotted: bool = False, lane: str = "") -> int:
+    """The main function of every agent module; returns the exit status (0 stopped, 3 could not reach what it needs)."""
+    args = parser(kind).parse_args()
     logging.basicConfig(
         level=os.environ.get("SLUICE_LOG", "INFO"),
         stream=sys.stderr,

@@ -188,8 +188,9 @@ class ForeignServer:
         """Unreachable when it does not answer or is too old."""
         bus = await Bus.connect(Credentials(self.url, "admin"), "sluice up", timeout_s=5.0)
         try:
-            self.version = str(bus.nc.connected_server_version)
-            m = re.match(r"v?(\d+)\.(\d+)", self.version)
+            version = bus.nc.connected_server_version
+            self.version = f"{version.major}.{version.minor}.{version.patch}"
+            m = re.match(r"(\d+)\.(\d+)", self.version)
             if m and (int(m[1]), int(m[2])) < MIN_VERSION:
                 raise Unreachable(
                     f"the server at {self.url} is {self.version}, 2.12 or newer is needed; nothing was started"

@@ -18,11 +18,12 @@ def address(text: str) -> tuple[str, int]:
 
 
 def main() -> int:
+    """Our own option is taken out of the command line; the rest is every agent's."""
     p = argparse.ArgumentParser(add_help=False)
-    p.add_argument("--http", type=address, default=address(DEFAULT))
+    p.add_argument("--http", type=address, default=address(DEFAULT), metavar="HOST:PORT")
     own, rest = p.parse_known_args()
-    host, port = own.http
-    return run_agent("web", body(host, port), argv=rest)
+    sys.argv[1:] = rest
+    return run_agent("web", body(*own.http, supervised="--supervised" in rest))
 
 
 if __name__ == "__main__":

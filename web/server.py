@@ -3,7 +3,9 @@
 import asyncio
 import contextlib
 import logging
+import os
 import socket
+import threading
 from collections.abc import Iterator
 
 import uvicorn
@@ -64,10 +66,28 @@ def make_services(context: Context, url: str, files: Assets) -> Services:
     )  # fmt: skip
 
 
-def body(host: str, port: int) -> Body:
+def stop_with_stdin(context: Context) -> None:
+    """Our supervisor holds the other end of our standard input: a new one must find the port free."""
+    loop = asyncio.get_running_loop()
+
+    def watch() -> None:
+        try:
+            while os.read(0, 1024):
+                continue
+        except OSError as e:
+            log.debug("standard input: %s", e)
+        with contextlib.suppress(RuntimeError):  # the loop has ended before
+            loop.call_soon_threadsafe(context.stop.set)
+
+    threading.Thread(target=watch, daemon=True, name="stdin-watch").start()
+
+
+def body(host: str, port: int, *, supervised: bool = False) -> Body:
     """The agent's body, serving at `host`:`port` (0 = any free port)."""
 
     async def run(context: Context) -> None:
+        if supervised:
+            stop_with_stdin(context)
         sock = listen(host, port)
         files = Assets()
         services = make_services(context, url_of(sock), files)

@@ -6,6 +6,7 @@ from typing import Literal
 from bus import events as ev
 from bus.client import Stored
 from bus.envelope import Event
+from domain.candles import DatasetInfo
 from domain.specs import CampaignSpec, Distinct, unit_id
 
 Verdict = Literal["validated", "inconclusive", "parked"]
@@ -14,7 +15,10 @@ Queue = Literal["queued", "withheld"]
 
 @dataclass
 class Unit:
-    """`wanted` replicas so far; `queue`: what the log last said of each; `queue_seq`: last sequence of the queue entity."""
+    """`wanted` replicas so far; `queue`: what the log last said of each; `queue_seq`: last sequence of the queue entity.
+
+    `holders`: replica -> (host, slot) of its newest claim; `owners`: who has answered, whether it counts or not.
+    """
 
     id: str
     campaign: str
@@ -23,6 +27,7 @@ class Unit:
     opened: bool = False
     answered: set[int] = field(default_factory=set)
     owners: set[str] = field(default_factory=set)
+    holders: dict[int, tuple[str, str]] = field(default_factory=dict)
     queue: dict[int, Queue] = field(default_factory=dict)
     queue_seq: int = 0
     verdict: Verdict | None = None
@@ -57,31 +62,46 @@ class Request:
 
 
 class Model:
+    """`answers`: the last sequence under each campaign's own subjects."""
+
     def __init__(self) -> None:
         self.campaigns: dict[str, Campaign] = {}
         self.units: dict[str, Unit] = {}
         self.requests: dict[str, Request] = {}
-        self.datasets: set[str] = set()
+        self.answers: dict[str, int] = {}
+        self.refused: set[str] = set()
+        self.datasets: dict[str, DatasetInfo] = {}
+
+    def saw(self, stored: Stored) -> None:
+        """The last sequences of queues and of requests' answers count what cannot be read too."""
+        tokens = stored.subject.split(".")
+        if tokens[1:3] == ["mining", "queue"] and tokens[3] in self.units:
+            self.units[tokens[3]].queue_seq = stored.seq
+        elif tokens[1:3] == ["mining", "campaign"]:
+            self.answers[tokens[3]] = stored.seq
 
     def apply(self, stored: Stored, event: Event) -> None:
         """Fold one event in; events that do not concern work change nothing."""
         data = event.payload()
         if isinstance(data, ev.DatasetImported):
-            self.datasets.add(data.hash)
+            self.datasets[data.hash] = data.info
         elif isinstance(data, ev.CampaignRequested):
-            if event.subject not in self.campaigns:
+            if event.subject not in self.campaigns and event.subject not in self.refused:
                 self.requests[event.subject] = Request(event.subject, event.id, data)
         elif isinstance(data, ev.CampaignRefused):
             self.requests.pop(event.subject, None)
+            self.refused.add(event.subject)
         elif isinstance(data, ev.CampaignOpened):
             self._open(event, data)
         elif isinstance(data, ev.CampaignFinished):
             self._finish(event.subject)
         elif event.subject in self.units:
-            self._apply_to_unit(self.units[event.subject], stored, data)
+            self._apply_to_unit(self.units[event.subject], data)
 
     def _open(self, event: Event, data: ev.CampaignOpened) -> None:
         self.requests.pop(event.subject, None)
+        if event.subject in self.campaigns:
+            return
         units = [Unit(unit_id(event.subject, i), event.subject, i, data.spec.replicas) for i in range(data.spec.units)]
         self.campaigns[event.subject] = Campaign(event.subject, data.spec, data.lane, data.distinct, event.id, units)
         self.units.update((u.id, u) for u in units)
@@ -95,17 +115,20 @@ class Model:
                 self.units.pop(u.id, None)
             c.units = []
 
-    def _apply_to_unit(self, unit: Unit, stored: Stored, data: ev.EventData) -> None:
+    def _apply_to_unit(self, unit: Unit, data: ev.EventData) -> None:
         if isinstance(data, ev.UnitOpened):
             unit.opened = True
         elif isinstance(data, ev.ReplicaQueued):
-            unit.queue[data.replica], unit.queue_seq = "queued", stored.seq
+            unit.queue[data.replica] = "queued"
         elif isinstance(data, ev.ReplicaWithheld):
-            unit.queue[data.replica], unit.queue_seq = "withheld", stored.seq
+            unit.queue[data.replica] = "withheld"
         elif isinstance(data, ev.ReplicaAnswered):
             unit.answered.add(data.replica)
-            if data.counts:
-                unit.owners.add(data.owner)
+            unit.owners.add(data.owner)
+        elif isinstance(data, ev.ReplicaClaimed):
+            unit.holders[data.replica] = (data.host, data.slot)
+        elif isinstance(data, ev.ReplicaReleased):
+            unit.holders.pop(data.replica, None)
         elif isinstance(data, ev.ReplicaRequested):
             unit.wanted = max(unit.wanted, data.replica + 1)
         elif isinstance(data, ev.UnitValidated):

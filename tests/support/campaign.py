@@ -3,20 +3,21 @@
 import asyncio
 from collections import defaultdict
 from typing import NamedTuple
+from uuid import uuid4
 
 import msgspec
 
 from bus import events as ev
 from bus.campaigns import request_campaign
 from bus.client import Bus, Stored
-from bus.envelope import Event, decode_event
+from bus.envelope import Event, decode_event, encode_event, make_event, now_rfc3339
 from bus.events import EventData
-from bus.messages import Parked
+from bus.messages import Checkpoint, Parked
 from cli.actions import register_dataset
 from domain.candles import Candles
 from domain.errors import BadInput
 from domain.hashing import canonical, sha256_hex
-from domain.specs import CampaignSpec
+from domain.specs import CampaignSpec, Window, Windows
 from market.store import DatasetStore
 from tests.support.instance import Instance, until
 from tests.support.market import small_market, spec_for
@@ -52,6 +53,16 @@ async def parked(bus: Bus) -> list[Parked]:
 
 async def stored_in(bus: Bus, stream: str, filter_: str = ">") -> list[Stored]:
     return [s async for s in bus.read(stream, 1, filter_)]
+
+
+class Saved(NamedTuple):
+    """A checkpoint on the bus."""
+
+    unit: str
+    replica: int
+    host: str
+    slot: str
+    generation: int
 
 
 class Mine:
@@ -107,6 +118,61 @@ class Mine:
     async def of(self, campaign: str, kind: type[EventData]) -> list[Fact]:
         return [f for f in await facts(self.bus, campaign) if isinstance(f.data, kind)]
 
+    async def checkpoint_beyond(self, generation: int, host: str = "*", slot: str = "*") -> Saved:
+        """The first checkpoint seen beyond that generation: its holder is in the middle of a unit now."""
+
+        async def look() -> Saved | None:
+            stored = await self.bus.last("CKPT", f"ckpt.*.*.{host}.{slot}")
+            if stored is None:
+                return None
+            _, unit, replica, by, of = stored.subject.split(".")
+            found = msgspec.msgpack.decode(stored.data, type=Checkpoint)
+            return Saved(unit, int(replica), by, of, found.generation) if found.generation > generation else None
+
+        found = await until(f"a checkpoint beyond generation {generation}", look, every_s=0.05)
+        assert found is not None
+        return found
+
+    async def refused_requests(self) -> dict[str, str]:
+        """Ask for what cannot be met, in several ways, twice each; the reasons."""
+        good = self.spec(1)
+        later = "2099-01-01T00:00:00.000Z"
+        replace = msgspec.structs.replace
+        far = Windows((Window(0, 10**9),), (), Window(0, 1))
+        requests = {
+            "expired": ev.CampaignRequested(good, "2020-01-01T00:00:00.000Z", "test"),
+            "no time": ev.CampaignRequested(good, "tomorrow", "test"),
+            "no zone": ev.CampaignRequested(good, "2099-01-01T00:00:00", "test"),
+            "unknown dataset": ev.CampaignRequested(
+                replace(good, search=replace(good.search, dataset="0" * 64)), later, "test"
+            ),
+            "windows beyond the end": ev.CampaignRequested(
+                replace(good, search=replace(good.search, windows=far)), later, "test"
+            ),
+            "population of one": ev.CampaignRequested(
+                replace(good, search=replace(good.search, population=1)), later, "test"
+            ),
+        }
+        ids = {}
+        for name, data in requests.items():
+            campaign = ids[name] = str(uuid4())
+            for n in range(2):
+                event = make_event(
+                    data,
+                    id=f"{campaign}-{n}",
+                    source="test",
+                    subject=campaign,
+                    time=now_rfc3339(),
+                    correlation=campaign,
+                )
+                await self.bus.publish(event.nats_subject(), encode_event(event))
+        out = {}
+        for name, campaign in ids.items():
+            data_ = (await self.seen(campaign, ev.CampaignRefused)).data
+            assert isinstance(data_, ev.CampaignRefused)
+            out[name] = data_.reason
+        return out
+
     async def story(self, campaign: str) -> str:
         lines = [f"{f.seq} {f.event.subject[:8]} {f.event.type} {bytes(f.event.data)[:160]!r}"
                  for f in await facts(self.bus, campaign)]  # fmt: skip
@@ -131,8 +197,29 @@ class Mine:
             if isinstance(verdict, ev.UnitValidated):
                 assert len(set(verdict.owners)) == len(verdict.owners)
                 assert set(verdict.owners) <= set(votes[unit])
+        _check_holders(mine)
         (end,) = [f.data for f in mine if isinstance(f.data, ev.CampaignFinished)]
         assert end.digest == digest_of([v[0] for v in verdicts.values()])
+
+
+def _check_holders(log: list[Fact]) -> None:
+    """Nobody holds what another holds unless it was taken over, and no owner two replicas of a unit."""
+    opened = next(f.data for f in log if isinstance(f.data, ev.CampaignOpened))
+    assert isinstance(opened, ev.CampaignOpened)
+    holders: dict[tuple[str, int], str] = {}
+    for f in log:
+        unit = f.event.subject
+        if isinstance(f.data, ev.ReplicaClaimed):
+            at, by = (unit, f.data.replica), f"{f.data.host}.{f.data.slot}"
+            if holders.get(at, by) != by:
+                assert f.data.takeover_from == holders[at], f"{by} claimed what {holders[at]} held"
+            owner = f.data.host if opened.distinct == "host" else by
+            others = {h.split(".")[0] if opened.distinct == "host" else h
+                      for (u, r), h in holders.items() if u == unit and r != f.data.replica}  # fmt: skip
+            assert owner not in others, f"{owner} holds two replicas of unit {unit}"
+            holders[at] = by
+        elif isinstance(f.data, ev.ReplicaReleased | ev.ReplicaAnswered):
+            holders.pop((unit, f.data.replica), None)
 
 
 def digest_of(verdicts: list[EventData]) -> str:
