@@ -12,7 +12,7 @@ from bus.streams import stream_specs
 
 
 class Flow(NamedTuple):
-    """`publishers` and `consumers` are agents, or `cli` and `supervisor`; the projector reads every event besides."""
+    """`publishers` and `consumers` are agents, or `cli`; the projector reads every event besides."""
 
     publishers: tuple[str, ...]
     consumers: tuple[str, ...] = ()
@@ -37,22 +37,29 @@ FLOW: dict[str, Flow] = {
     "mining.unit.parked": Flow(("validator",), ("cli", "dispatcher", "validator")),
     "strategy.strategy.discovered": Flow(("validator",), ("validator",)),
     "strategy.strategy.validated": Flow(("validator",), ("validator",)),
-    "ops.agent.started": Flow(("supervisor",)),
-    "ops.agent.stopped": Flow(("supervisor",)),
+    "ops.agent.started": Flow(("watchdog",), ("watchdog",)),
+    "ops.agent.stopped": Flow(("watchdog",), ("watchdog",)),
+    "ops.agent.stalled": Flow(("watchdog",), ("watchdog",)),
+    "ops.agent.gave_up": Flow(("watchdog",), ("watchdog",)),
     "ops.kernel.flagged": Flow(("validator",)),
 }
 
 #: Streams beside EVENTS: who writes, who reads.
 STREAM_FLOW: dict[str, Flow] = {
-    "EVENTS": Flow(("cli", "dispatcher", "supervisor", "validator"), ("cli", "dispatcher", "projector", "validator")),
+    "EVENTS": Flow(
+        ("cli", "dispatcher", "validator", "watchdog"), ("cli", "dispatcher", "projector", "validator", "watchdog")
+    ),
     "WORK": Flow(("dispatcher",), ("miner",)),
-    "CLAIM": Flow(("miner",), ("miner", "validator")),
+    "CLAIM": Flow(("miner",), ("miner", "validator", "watchdog")),
     "RESULT": Flow(("miner",), ("miner", "validator")),
     "CKPT": Flow(("miner",), ("miner",)),
     "ARTIFACTS": Flow(("cli", "miner"), ("dispatcher", "miner", "validator")),
-    "TELEM": Flow(("miner",)),
+    "TELEM": Flow(("miner", "watchdog"), ("watchdog",)),
+    "LOGS": Flow(("dispatcher", "miner", "projector", "validator", "watchdog"), ("cli",)),
     "PARKED": Flow(("dispatcher", "miner", "projector", "validator"), ("cli",)),
-    "KV_PRESENCE": Flow(("dispatcher", "miner", "projector", "validator"), ("cli", "dispatcher")),
+    "KV_PRESENCE": Flow(
+        ("dispatcher", "miner", "projector", "validator", "watchdog"), ("cli", "dispatcher", "watchdog")
+    ),
     "KV_LEASE": Flow(("dispatcher", "validator"), ("dispatcher", "validator")),
 }
 

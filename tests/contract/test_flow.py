@@ -12,8 +12,7 @@ from bus.streams import stream_specs
 ROOT = Path(__file__).parents[2]
 NAMES = {entry.struct.__name__: name for name, entry in REGISTRY.items()}
 PARTIES = {
-    "cli": [p for p in (ROOT / "cli").rglob("*.py") if p.name != "supervisor.py"],
-    "supervisor": [ROOT / "cli" / "supervisor.py"],
+    "cli": list((ROOT / "cli").rglob("*.py")),
     **{d.name: list(d.rglob("*.py")) for d in (ROOT / "agents").iterdir() if d.is_dir() and d.name != "__pycache__"},
 }
 
