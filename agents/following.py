@@ -1,6 +1,6 @@
 """Fold the event log into an agent's model: in order, without a gap, with what cannot be read parked."""
 
-from collections.abc import Callable
+from typing import Protocol
 
 from bus.client import Stored
 from bus.envelope import Event, read_event
@@ -10,12 +10,22 @@ from bus.tail import Tail
 from domain.errors import BadInput, Unreachable
 
 
-class Follower:
-    """Calls `apply` for each event of EVENTS from the first on. An event of a newer version (TooNew) ends it."""
+class Model(Protocol):
+    """What an agent derives from the log."""
 
-    def __init__(self, context: Context, apply: Callable[[Stored, Event], None]) -> None:
+    def saw(self, stored: Stored) -> None:
+        """Something lies there now, readable or not: whoever expects a last sequence has to count it."""
+
+    def apply(self, stored: Stored, event: Event) -> None:
+        """Fold an event in; BadInput when it cannot be read."""
+
+
+class Follower:
+    """Hands each event of EVENTS to the model, from the first on. An event of a newer version (TooNew) ends it."""
+
+    def __init__(self, context: Context, model: Model) -> None:
         self._context = context
-        self._apply = apply
+        self._model = model
         self._tail = Tail(context.bus, "EVENTS")
 
     @property
@@ -28,8 +38,9 @@ class Follower:
         messages = await self._tail.next(timeout_s)
         self._context.step(EVENTS=self.position)
         for stored in messages:
+            self._model.saw(stored)
             try:
-                self._apply(stored, read_event(stored.subject, stored.data))
+                self._model.apply(stored, read_event(stored.subject, stored.data))
             except BadInput as e:
                 await self._park(stored, str(e))
         return bool(messages)

@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import time
+from collections.abc import Coroutine
 from datetime import UTC, datetime
 
 import numpy as np
@@ -36,7 +37,7 @@ class Dispatcher:
         self.bus = context.bus
         self.settings = context.settings
         self.model = Model()
-        self.log = Follower(context, self.model.apply)
+        self.log = Follower(context, self.model)
         self.feeder = Feeder(context, self.model, self.log)
         self.lease = Lease(
             self.bus, "dispatcher", f"{context.host}.{context.name}.{context.started}", self.settings.lease_ttl_s
@@ -60,8 +61,6 @@ class Dispatcher:
     async def _work_safely(self, *, sweep: bool) -> None:
         try:
             await self._work(sweep=sweep)
-        except Conflict as e:
-            log.info("another writer was first, reading on: %s", e)
         except Unreachable as e:
             log.warning("%s", e)
             await self.context.idle(0.5)
@@ -71,15 +70,22 @@ class Dispatcher:
             await self.feeder.look()
             self.swept = time.monotonic()
         for request in list(self.model.requests.values()):
-            await self._answer(request)
+            await self._or_conflict(self._answer(request))
         for campaign in self.model.open_campaigns():
             await self._ensure_consumer(campaign.lane)
-            await self._open_units(campaign)
-        await self.feeder.feed(sweep=sweep)
+            await self._or_conflict(self._open_units(campaign))
+        await self._or_conflict(self.feeder.feed(sweep=sweep))
         for campaign in self.model.open_campaigns():
             await self.feeder.clear_decided(campaign)
             if not campaign.undecided():
-                await self._finish(campaign)
+                await self._or_conflict(self._finish(campaign))
+
+    async def _or_conflict(self, work: Coroutine[None, None, None]) -> None:
+        """Another writer may be first: what it wrote is read next, and one such race holds up nothing else."""
+        try:
+            await work
+        except Conflict as e:
+            log.info("another writer was first, reading on: %s", e)
 
     # -- opening --------------------------------------------------------------------------------------------------
 
@@ -107,7 +113,8 @@ class Dispatcher:
             hosts = {p.host for p in miners}
             data = ev.CampaignOpened(request.data.spec, kernel_lane(), "host" if len(hosts) > 1 else "slot")
         event = self._event(data, request.id, campaign=request.id, cause=request.event_id)
-        await self._append(event, Expect(entity_filter(event.type, request.id), 0))
+        expect = Expect(entity_filter(event.type, request.id), self.model.answers.get(request.id, 0))
+        await self._append(event, expect)
 
     async def _append(self, event: Event, expect: Expect) -> None:
         """Append, and read it back into the model."""
@@ -148,8 +155,8 @@ class Dispatcher:
         trials = await self._distinct_trials(campaign)
         data = ev.CampaignFinished(campaign_digest(campaign), **counts, trials=trials)
         event = self._event(data, campaign.id, campaign=campaign.id, cause=campaign.cause)
-        last = await self.bus.last("EVENTS", entity_filter(event.type, campaign.id))
-        await self._append(event, Expect(entity_filter(event.type, campaign.id), last.seq if last else 0))
+        expect = Expect(entity_filter(event.type, campaign.id), self.model.answers[campaign.id])
+        await self._append(event, expect)
 
     async def _distinct_trials(self, campaign: Campaign) -> int:
         """Exact size of the union of all tried genomes: replicas and redeliveries leave it unchanged."""

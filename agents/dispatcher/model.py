@@ -62,12 +62,23 @@ class Request:
 
 
 class Model:
+    """`answers`: the last sequence under each campaign's own subjects."""
+
     def __init__(self) -> None:
         self.campaigns: dict[str, Campaign] = {}
         self.units: dict[str, Unit] = {}
         self.requests: dict[str, Request] = {}
+        self.answers: dict[str, int] = {}
         self.refused: set[str] = set()
         self.datasets: dict[str, DatasetInfo] = {}
+
+    def saw(self, stored: Stored) -> None:
+        """The last sequences of queues and of requests' answers count what cannot be read too."""
+        tokens = stored.subject.split(".")
+        if tokens[1:3] == ["mining", "queue"] and tokens[3] in self.units:
+            self.units[tokens[3]].queue_seq = stored.seq
+        elif tokens[1:3] == ["mining", "campaign"]:
+            self.answers[tokens[3]] = stored.seq
 
     def apply(self, stored: Stored, event: Event) -> None:
         """Fold one event in; events that do not concern work change nothing."""
@@ -85,7 +96,7 @@ class Model:
         elif isinstance(data, ev.CampaignFinished):
             self._finish(event.subject)
         elif event.subject in self.units:
-            self._apply_to_unit(self.units[event.subject], stored, data)
+            self._apply_to_unit(self.units[event.subject], data)
 
     def _open(self, event: Event, data: ev.CampaignOpened) -> None:
         self.requests.pop(event.subject, None)
@@ -104,13 +115,13 @@ class Model:
                 self.units.pop(u.id, None)
             c.units = []
 
-    def _apply_to_unit(self, unit: Unit, stored: Stored, data: ev.EventData) -> None:
+    def _apply_to_unit(self, unit: Unit, data: ev.EventData) -> None:
         if isinstance(data, ev.UnitOpened):
             unit.opened = True
         elif isinstance(data, ev.ReplicaQueued):
-            unit.queue[data.replica], unit.queue_seq = "queued", stored.seq
+            unit.queue[data.replica] = "queued"
         elif isinstance(data, ev.ReplicaWithheld):
-            unit.queue[data.replica], unit.queue_seq = "withheld", stored.seq
+            unit.queue[data.replica] = "withheld"
         elif isinstance(data, ev.ReplicaAnswered):
             unit.answered.add(data.replica)
             unit.owners.add(data.owner)

@@ -36,7 +36,7 @@ class Validator:
         self.context = context
         self.bus = context.bus
         self.model = Model()
-        self.log = Follower(context, self.model.apply)
+        self.log = Follower(context, self.model)
         self.due: dict[str, str] = {}
         self.store = DatasetStore(context.state_dir.cache)
         self.reference = Reference(self._load)
@@ -101,8 +101,7 @@ class Validator:
                 try:
                     return await handle(stored)
                 except Conflict as e:
-                    log.info("another writer was first, reading on: %s", e)
-                    await self.log.catch_up()
+                    await self._read_on(e)
                 except Unreachable:
                     raise
                 except SluiceError as e:
@@ -117,22 +116,23 @@ class Validator:
             unit_id, cause = next(iter(self.due.items()))
             unit = self.model.units[unit_id]
             try:
-                while not unit.decided and await self._judge(unit, cause):
-                    log.debug("unit %s: looking again", unit_id)
-                del self.due[unit_id]
-            except Conflict as e:
-                log.info("another writer was first, reading on: %s", e)
-                await self._reread()
+                try:
+                    while not unit.decided and await self._judge(unit, cause):
+                        log.debug("unit %s: looking again", unit_id)
+                    del self.due[unit_id]
+                except Conflict as e:
+                    await self._read_on(e)
             except Unreachable as e:
                 log.warning("%s", e)
                 await self.context.idle(0.5)
 
-    async def _reread(self) -> None:
-        try:
-            await self.log.catch_up()
-        except Unreachable as e:
-            log.warning("%s", e)
-            await self.context.idle(0.5)
+    async def _read_on(self, conflict: Conflict) -> None:
+        """After a lost race: what the other one wrote; a moment's rest if there is nothing to be read."""
+        log.info("another writer was first, reading on: %s", conflict)
+        before = self.log.position
+        await self.log.catch_up()
+        if self.log.position == before:
+            await self.context.idle(0.2)
 
     async def _unit(self, unit: str) -> Unit | None:
         """The unit, read up to now if it is not known yet; None when the log does not know it."""

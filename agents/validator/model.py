@@ -50,8 +50,15 @@ class Model:
         self.claim_seq = 0
         self.result_seq = 0
 
+    def saw(self, stored: Stored) -> None:
+        """The last sequence of a unit's events counts what cannot be read too."""
+        tokens = stored.subject.split(".")
+        unit = self.units.get(tokens[3]) if tokens[1:3] == ["mining", "unit"] else None
+        if unit is not None:
+            unit.entity_seq = stored.seq
+
     def apply(self, stored: Stored, event: Event) -> None:
-        """Fold one event in; repeating one changes nothing."""
+        """Fold one event in."""
         data = event.payload()
         if isinstance(data, ev.CampaignOpened):
             campaign = Campaign(event.subject, data.spec, data.lane, data.distinct)
@@ -64,10 +71,7 @@ class Model:
         elif isinstance(data, ev.StrategyValidated):
             self.validated.add(event.subject)
         elif event.type.startswith("mining.unit.") and event.subject in self.units:
-            unit = self.units[event.subject]
-            if stored.seq > unit.entity_seq:
-                unit.entity_seq = stored.seq
-                self._apply_to_unit(unit, event, data)
+            self._apply_to_unit(self.units[event.subject], event, data)
 
     def _apply_to_unit(self, unit: Unit, event: Event, data: ev.EventData) -> None:
         if isinstance(data, ev.UnitOpened):
