@@ -21,7 +21,7 @@ class Flow(NamedTuple):
 FLOW: dict[str, Flow] = {
     "data.dataset.imported": Flow(("cli",), ("cli", "dispatcher")),
     "data.holdout.looked": Flow(("cli",)),
-    "cmd.campaign.requested": Flow(("cli",), ("dispatcher",)),
+    "cmd.campaign.requested": Flow(("cli", "web"), ("dispatcher",)),
     "mining.campaign.refused": Flow(("dispatcher",), ("cli", "dispatcher")),
     "mining.campaign.opened": Flow(("dispatcher",), ("dispatcher", "validator")),
     "mining.campaign.finished": Flow(("dispatcher",), ("cli", "dispatcher")),
@@ -44,15 +44,17 @@ FLOW: dict[str, Flow] = {
 
 #: Streams beside EVENTS: who writes, who reads.
 STREAM_FLOW: dict[str, Flow] = {
-    "EVENTS": Flow(("cli", "dispatcher", "supervisor", "validator"), ("cli", "dispatcher", "projector", "validator")),
+    "EVENTS": Flow(
+        ("cli", "dispatcher", "supervisor", "validator", "web"), ("cli", "dispatcher", "projector", "validator", "web")
+    ),
     "WORK": Flow(("dispatcher",), ("miner",)),
     "CLAIM": Flow(("miner",), ("miner", "validator")),
     "RESULT": Flow(("miner",), ("miner", "validator")),
     "CKPT": Flow(("miner",), ("miner",)),
-    "ARTIFACTS": Flow(("cli", "miner"), ("dispatcher", "miner", "validator")),
-    "TELEM": Flow(("miner",)),
+    "ARTIFACTS": Flow(("cli", "miner"), ("dispatcher", "miner", "validator", "web")),
+    "TELEM": Flow(("miner",), ("web",)),
     "PARKED": Flow(("dispatcher", "miner", "projector", "validator"), ("cli",)),
-    "KV_PRESENCE": Flow(("dispatcher", "miner", "projector", "validator"), ("cli", "dispatcher")),
+    "KV_PRESENCE": Flow(("dispatcher", "miner", "projector", "validator", "web"), ("cli", "dispatcher", "web")),
     "KV_LEASE": Flow(("dispatcher", "validator"), ("dispatcher", "validator")),
 }
 

@@ -6,11 +6,12 @@ import logging
 import signal
 import time
 
+from bus.campaigns import campaign_spec, request_campaign
 from bus.client import Bus
 from bus.presence import judged_state, read_presence
 from bus.settings import StateDir
 from cli import common
-from cli.actions import campaign_spec, register_dataset, request_campaign
+from cli.actions import register_dataset
 from cli.commands.instance import best_line
 from cli.run_file import take_lock
 from cli.supervisor import Supervisor

@@ -21,11 +21,18 @@ _SELECT = (
 )
 
 
-def _order_by(order: str) -> str:
+def _order_by(order: str, table: str = "s") -> str:
+    """`stage DESC` puts validated before discovered, and null is the smallest in SQLite: the index gives this order."""
     if order not in _COLUMN:
         raise BadInput(f"strategies are ordered by {' or '.join(_COLUMN)}, not {order}")
-    column = f"s.{_COLUMN[order]}"
-    return f" ORDER BY s.stage = 'validated' DESC, s.enough_trades DESC, {column} IS NULL, {column} DESC, s.id"
+    t = table
+    return f" ORDER BY {t}.stage DESC, {t}.enough_trades DESC, {t}.{_COLUMN[order]} DESC, {t}.id"
+
+
+def _ranked(order: str, where: str = "") -> str:
+    """Rows in order, chosen by the index alone before any of the large columns is read; takes LIMIT and OFFSET."""
+    picked = f"SELECT k.id FROM strategies k{where}{_order_by(order, 'k')} LIMIT ? OFFSET ?"
+    return _SELECT + f" WHERE s.id IN ({picked})" + _order_by(order)
 
 
 def _windows(windows: tuple[WindowFigures, ...]) -> list[Json]:
@@ -84,13 +91,19 @@ def strategies(
 
     The default is fitness: whoever picks by walk-forward figures has used them to choose.
     """
-    where = " WHERE ? = '' OR s.stage = ?"
-    found = rows(con, _SELECT + where + _order_by(order) + " LIMIT ? OFFSET ?", (stage, stage, limit, offset))
-    return [shape(r) for r in found]
+    where, args = (" WHERE k.stage = ?", (stage,)) if stage else ("", ())
+    return [shape(r) for r in rows(con, _ranked(order, where), (*args, limit, offset))]
+
+
+def of_campaign(con: sqlite3.Connection, campaign: str, limit: int) -> list[Json]:
+    """The best of those that this campaign was the first to find; they are few enough to sort."""
+    sql = _SELECT + " WHERE s.campaign = ?" + _order_by("fitness") + " LIMIT ?"
+    return [shape(r) for r in rows(con, sql, (campaign, limit))]
 
 
 def strategy_count(con: sqlite3.Connection, stage: str = "") -> int:
-    return int(con.execute("SELECT count(*) FROM strategies WHERE ? = '' OR stage = ?", (stage, stage)).fetchone()[0])
+    where, args = (" WHERE stage = ?", (stage,)) if stage else ("", ())
+    return int(con.execute(f"SELECT count(*) FROM strategies{where}", args).fetchone()[0])
 
 
 def strategy(con: sqlite3.Connection, id: str) -> Json | None:
@@ -116,7 +129,7 @@ def best(con: sqlite3.Connection, order: Order = "fitness") -> Json | None:
 
     Unvalidated only while nothing is validated, and marked so; a strategy that never traded is never the best.
     """
-    found = rows(con, _SELECT + f" WHERE s.{_COLUMN[order]} IS NOT NULL" + _order_by(order) + " LIMIT 1")
+    found = rows(con, _ranked(order, f" WHERE k.{_COLUMN[order]} IS NOT NULL"), (1, 0))
     if not found:
         return None
     r = found[0]
