@@ -1,20 +1,42 @@
 """What precedes the bus: `DIR/sluice.toml`, and where things lie in a state directory."""
 
 import os
+import re
 import socket
 import tomllib
 from pathlib import Path
+from typing import Literal
 
 import msgspec
 
 from bus.subjects import host_token
 from domain.errors import BadInput, Unreachable
 
+#: What an [agents.NAME] table may be about; a miner also by its slot (miner-2).
+KINDS = (
+    "light", "dispatcher", "validator", "projector", "miner", "web", "nats-server", "auditor", "deployer", "notifier",
+)  # fmt: skip
+
+
+class AgentSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """An [agents.NAME] table. `restart = "never"`: once it has ended it stays so. `alone`: a process of its own."""
+
+    restart: Literal["always", "never"] = "always"
+    alone: bool = False
+
 
 class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """All keys of sluice.toml with their defaults; intervals in seconds."""
+    """All keys of sluice.toml with their defaults; intervals in seconds.
+
+    The watchdog looks every `check_s`. An agent is stalled after `silent_s` without a heartbeat, after `stall_s`
+    without progress, and when it is not ready `start_s` after its start (which may compile kernels). It is restarted
+    after `backoff_s`, doubled each time, at most `restart_limit` times within `restart_window_s`, then left alone
+    for `cooldown_s`. Agents whose watchdog and `sluice up` are both gone stop by themselves after `orphan_s`.
+    """
 
     nats_port: int = 4222
+    nats_listen: str = "127.0.0.1"  # other machines can join when this is an address that they reach
+    http: str = ""  # HOST:PORT of the pages
     miners: int = 0  # 0 = one a core
     host: str = ""  # "" = this machine's name
     heartbeat_s: float = 2.0
@@ -28,8 +50,20 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     replica_limit: int = 5
     restart_limit: int = 3
     restart_window_s: float = 300.0
+    cooldown_s: float = 300.0
+    backoff_s: float = 0.5
+    check_s: float = 2.0
+    silent_s: float = 20.0
+    stall_s: float = 120.0
+    start_s: float = 180.0
+    orphan_s: float = 10.0
     stop_s: float = 4.0
     max_store_mb: int = 0  # 0 = three quarters of the free space
+    agents: dict[str, AgentSettings] = {}
+
+    def agent(self, name: str) -> AgentSettings:
+        """The table of this very agent (miner-2), else that of its kind (miner), else the defaults."""
+        return self.agents.get(name) or self.agents.get(re.sub(r"-\d+$", "", name)) or AgentSettings()
 
     def host_name(self) -> str:
         return host_token(self.host or socket.gethostname())
@@ -76,6 +110,25 @@ class StateDir:
         if not self.config.exists():
             return Settings()
         try:
-            return msgspec.convert(tomllib.loads(self.config.read_text()), Settings)
+            settings = msgspec.convert(tomllib.loads(self.config.read_text()), Settings)
+            check_settings(settings)
+            return settings
         except (tomllib.TOMLDecodeError, msgspec.ValidationError, UnicodeDecodeError) as e:
             raise BadInput(f"{self.config} cannot be used: {e}; nothing was started") from e
+        except BadInput as e:
+            raise BadInput(f"{self.config} cannot be used: {e}; nothing was started") from e
+
+
+_POSITIVE = ("heartbeat_s", "check_s", "silent_s", "stall_s", "start_s", "orphan_s", "backoff_s", "restart_window_s")
+
+
+def check_settings(settings: Settings) -> None:
+    """BadInput with the key when a value has the right type and makes no sense all the same."""
+    for name in _POSITIVE:
+        if not getattr(settings, name) > 0:
+            raise BadInput(f"{name} must be more than 0, not {getattr(settings, name):g}")
+    if settings.restart_limit < 0 or settings.cooldown_s < 0:
+        raise BadInput("restart_limit and cooldown_s must not be negative")
+    for name in settings.agents:
+        if name not in KINDS and not re.fullmatch(r"miner-\d+", name):
+            raise BadInput(f"[agents.{name}] names no agent; known are {', '.join(KINDS)} and miner-1, miner-2 …")

@@ -14,8 +14,8 @@ from rich.table import Table
 
 from bus.accounts import read_credentials
 from bus.client import Bus
+from bus.run_file import require_running
 from bus.settings import StateDir, default_state_dir
-from cli.run_file import require_running
 from domain.errors import Unreachable
 from projections import files
 

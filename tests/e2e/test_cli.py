@@ -271,7 +271,7 @@ async def fill_the_store(state: Path) -> None:
 def test_a_full_store_is_said_and_nothing_is_registered(tmp_path: Path) -> None:
     state = tmp_path / "state"
     state.mkdir()
-    (state / "sluice.toml").write_text(FAST + "max_store_mb = 66\n")
+    (state / "sluice.toml").write_text(FAST + "max_store_mb = 130\n")
     up = start(state, "--empty", "--miners", "0")
     try:
         until(lambda: agents_alive(state, 3), "the agents alive")
