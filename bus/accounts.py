@@ -51,7 +51,7 @@ ROLES: dict[str, list[str]] = {
     "validator": [*_AGENT, "ev.mining.unit.>", "ev.strategy.>", "ev.ops.kernel.>"],
     "projector": [*_AGENT],
     "watchdog": [*_AGENT, "ev.ops.>", *(f"{_API}.{name}" for name in _BUCKET_NAMES)],
-    "web": [*_READ, "ev.cmd.>", "log.*.*"],
+    "web": [*_READ, "$KV.PRESENCE.>", "log.*.*", "ev.cmd.campaign.*.requested"],
 }
 _MINER_ALLOW = ["sluice.api.>", "$JS.ACK.WORK.>", "parked.miner.*.*"]
 #: (subject where the streams are, name in the account that imports it; "" = the same)

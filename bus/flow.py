@@ -21,7 +21,7 @@ class Flow(NamedTuple):
 FLOW: dict[str, Flow] = {
     "data.dataset.imported": Flow(("cli",), ("cli", "dispatcher")),
     "data.holdout.looked": Flow(("cli",)),
-    "cmd.campaign.requested": Flow(("cli",), ("dispatcher",)),
+    "cmd.campaign.requested": Flow(("cli", "web"), ("dispatcher",)),
     "mining.campaign.refused": Flow(("dispatcher",), ("cli", "dispatcher")),
     "mining.campaign.opened": Flow(("dispatcher",), ("dispatcher", "validator")),
     "mining.campaign.finished": Flow(("dispatcher",), ("cli", "dispatcher")),
@@ -47,18 +47,19 @@ FLOW: dict[str, Flow] = {
 #: Streams beside EVENTS: who writes, who reads.
 STREAM_FLOW: dict[str, Flow] = {
     "EVENTS": Flow(
-        ("cli", "dispatcher", "validator", "watchdog"), ("cli", "dispatcher", "projector", "validator", "watchdog")
+        ("cli", "dispatcher", "validator", "watchdog", "web"),
+        ("cli", "dispatcher", "projector", "validator", "watchdog", "web"),
     ),
     "WORK": Flow(("dispatcher",), ("miner",)),
     "CLAIM": Flow(("miner",), ("miner", "validator", "watchdog")),
     "RESULT": Flow(("miner",), ("miner", "validator")),
     "CKPT": Flow(("miner",), ("miner",)),
-    "ARTIFACTS": Flow(("cli", "miner"), ("dispatcher", "miner", "validator")),
-    "TELEM": Flow(("miner", "watchdog"), ("watchdog",)),
-    "LOGS": Flow(("dispatcher", "miner", "projector", "validator", "watchdog"), ("cli",)),
+    "ARTIFACTS": Flow(("cli", "miner"), ("dispatcher", "miner", "validator", "web")),
+    "TELEM": Flow(("miner", "watchdog"), ("watchdog", "web")),
+    "LOGS": Flow(("dispatcher", "miner", "projector", "validator", "watchdog", "web"), ("cli",)),
     "PARKED": Flow(("dispatcher", "miner", "projector", "validator"), ("cli",)),
     "KV_PRESENCE": Flow(
-        ("dispatcher", "miner", "projector", "validator", "watchdog"), ("cli", "dispatcher", "watchdog")
+        ("dispatcher", "miner", "projector", "validator", "watchdog", "web"), ("cli", "dispatcher", "watchdog", "web")
     ),
     "KV_LEASE": Flow(("dispatcher", "validator"), ("dispatcher", "validator")),
 }

@@ -10,6 +10,10 @@ import msgspec
 AgentState = Literal["starting", "alive", "stalled", "stopped", "dead"]
 
 
+#: Claims without progress after which nobody tries again.
+POISON_ATTEMPTS = 3
+
+
 class Claim(msgspec.Struct, frozen=True):
     """Who works on a replica. Published by compare-and-set over all claims of the unit; the newest of the replica holds.
 

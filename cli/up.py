@@ -10,6 +10,7 @@ from typing import Any
 import msgspec
 
 from bus.accounts import read_credentials, write_private
+from bus.campaigns import campaign_spec, request_campaign
 from bus.client import Bus, Credentials
 from bus.presence import judged_state, read_presence
 from bus.processes import this_process
@@ -17,7 +18,7 @@ from bus.run_file import Launch, Mode, take_lock, write_launch
 from bus.settings import StateDir
 from bus.subjects import host_token
 from cli import common
-from cli.actions import campaign_spec, register_dataset, request_campaign
+from cli.actions import register_dataset
 from cli.commands.instance import best_line
 from cli.owned import Owned, end_leftovers
 from domain.errors import SluiceError

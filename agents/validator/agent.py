@@ -14,7 +14,7 @@ from bus import events as ev
 from bus.client import Expect, Stored
 from bus.envelope import Event, make_event
 from bus.lease import Lease
-from bus.messages import Claim
+from bus.messages import POISON_ATTEMPTS, Claim
 from bus.parking import park
 from bus.runtime import Context
 from bus.subjects import entity_filter
@@ -177,6 +177,10 @@ class Validator:
             self.model.claim_seq = stored.seq
             return
         if claim.poisoned:
+            if unit.claims[claim.replica] < POISON_ATTEMPTS:
+                raise BadInput(
+                    f"poison is said of replica {claim.replica} of unit {unit.id}, which was not claimed that often"
+                )
             await self._park_unit(unit, claim, stored)
             return
         data: ev.EventData

@@ -140,9 +140,9 @@ def best_line(best: dict[str, Any] | None) -> str:
         return "Best   nothing found yet"
     mark = "validated" if best["validated"] else "NOT validated"
     return (
-        f"Best   {best['strategy'][:12]} ({mark}): fitness {common.percent(best['fitness_return'])}, "
-        f"walk-forward {common.percent(best['walk_forward_return'])}, "
-        f"buy & hold {common.percent(best['benchmark_return'])} over the same"
+        f"Best   {best['strategy'][:12]} ({mark}): "
+        f"fitness {common.percent(best['fitness_return'])} (buy & hold {common.percent(best['benchmark_fitness_return'])}), "
+        f"walk-forward {common.percent(best['walk_forward_return'])} (buy & hold {common.percent(best['benchmark_return'])})"
     )
 
 

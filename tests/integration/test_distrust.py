@@ -106,6 +106,37 @@ async def test_nonsense_on_every_subject_is_parked_and_the_campaign_finishes(ins
     assert all(reasons)
 
 
+async def test_an_empty_message_stops_nobody_now_or_after_a_restart(instance: Instance, mine: Mine) -> None:
+    """An empty body ends a streamed reply across accounts: readers must not wait behind it for ever."""
+    bus = mine.bus
+    campaign = await mine.request(2)
+    await mine.seen(campaign, ev.UnitOpened, count=2)
+    for subject in ("ev.cmd.x.y.z", "claim.none.0.beta.1", "result.none.none.0.beta.1", "ev.mining.unit.none.opened"):
+        await bus.publish(subject, b"")
+    instance.miners(2)
+    assert (await mine.finished(campaign)).validated == 2
+    # From the very beginning once more, past the empty messages.
+    for kind in ("dispatcher", "validator"):
+        judge = next(a for a in instance.agents if a.kind == kind and a.alive())
+        judge.kill()
+        instance.agent(kind)
+    again = await mine.request(1, seed=9)
+    assert (await mine.finished(again)).validated == 1
+
+
+async def test_one_miner_cannot_talk_a_unit_into_being_poison(instance: Instance, mine: Mine) -> None:
+    campaign = await mine.request(2)
+    units = [(await mine.seen(campaign, ev.UnitOpened, count=n)).event.subject for n in (1, 2)]
+    alpha = await instance.bus("miner-alpha")
+    for unit, attempts in zip(units, (1, 9), strict=True):
+        lie = Claim("lie", campaign, unit, 0, "alpha", "9", 0, attempts, poisoned=True)
+        await alpha.publish(subjects.claim(unit, 0, "alpha", "9"), msgspec.json.encode(lie))
+    instance.miners(2)
+    end = await mine.finished(campaign)
+    assert (end.validated, end.parked) == (2, 0)
+    assert {p.subject for p in await parked(mine.bus)} == {subjects.claim(u, 0, "alpha", "9") for u in units}
+
+
 async def present(mine: Mine, *keys: str) -> None:
     """Wait until these agents have sent a heartbeat."""
 
