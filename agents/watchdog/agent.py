@@ -54,7 +54,8 @@ class Watchdog:
             self.state.run_file.unlink(missing_ok=True)
             raise
         self.context = await self._connect()
-        self.recorder = Recorder(self.context.bus, self.context.host, self.launch.mode, self.context.now)
+        untold = self.state.root / "untold.jsonl"
+        self.recorder = Recorder(self.context.bus, self.context.host, self.launch.mode, untold, self.context.now)
         names = [a for c in self.children for a in c.agents]
         self.observer = Observer(self.context.bus, self.context.host, names, self.settings.check_s)
         await self._take_over()

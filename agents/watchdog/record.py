@@ -1,4 +1,4 @@
-"""What happened to agents, as events: kept while the bus is away, stored once each, also for machines that joined.
+"""What happened to agents, as events: kept (in a file, should we die) while the bus is away, stored once each.
 
 A joined machine may not write events. Its watchdog reports under its own host token, and the first one turns the
 reports into events, as the validator does with claims.
@@ -9,6 +9,7 @@ import logging
 import re
 from collections import deque
 from collections.abc import Callable
+from pathlib import Path
 
 from agents.watchdog.children import agent_kind
 from bus.client import Bus, Expect
@@ -28,12 +29,17 @@ REPORTS = "telem.*.watchdog.ops"
 
 
 class Recorder:
-    """Takes facts at any time and stores them in order as soon as the bus takes them."""
+    """Takes facts at any time and stores them in order as soon as the bus takes them.
 
-    def __init__(self, bus: Bus, host: str, mode: Mode, now: Callable[[], str]) -> None:
+    `untold`: a file with the facts that are not stored yet, one a line; those of an earlier watchdog come first.
+    """
+
+    def __init__(self, bus: Bus, host: str, mode: Mode, untold: Path, now: Callable[[], str]) -> None:
         self.bus, self.host, self.mode, self.now = bus, host, mode, now
-        self._waiting: deque[Event] = deque(maxlen=KEPT)
+        self._untold = untold
+        self._waiting: deque[Event] = deque(read_untold(untold), maxlen=KEPT)
         self._more = asyncio.Event()
+        self._more.set()
 
     def started(self, agent: str, pid: int, mark: str) -> None:
         self._tell(agent, AgentStarted(agent_kind(agent), self.host, pid, VERSION), pid, mark)
@@ -57,6 +63,8 @@ class Recorder:
             time=self.now(),
         )
         self._waiting.append(event)
+        with self._untold.open("ab") as f:
+            f.write(encode_event(event) + b"\n")
         self._more.set()
 
     async def run(self) -> None:
@@ -68,6 +76,7 @@ class Recorder:
                     await asyncio.sleep(0.3)
                     continue
                 self._waiting.popleft()
+            self._untold.unlink(missing_ok=True)
 
     async def flush(self, timeout_s: float) -> None:
         """Wait until all is stored, but no longer."""
@@ -90,15 +99,31 @@ class Recorder:
         return True
 
 
-async def append(bus: Bus, event: Event) -> None:
-    """Store the event unless it is there: two facts about one process have different types, one type happens once."""
-    for _ in range(5):
-        same = await bus.last("EVENTS", event.nats_subject())
-        if same is not None and decode_event(same.data).id == event.id:
-            return
-        last = await bus.last("EVENTS", entity_filter(event.type, event.subject))
+def read_untold(path: Path) -> list[Event]:
+    """What an earlier watchdog could not store; a line that it did not finish is left out."""
+    out = []
+    for line in path.read_bytes().splitlines() if path.exists() else ():
         try:
-            await bus.append(event, Expect(entity_filter(event.type, event.subject), last.seq if last else 0), 1.0)
+            out.append(decode_event(line))
+        except BadInput as e:
+            log.warning("%s: %s", path, e)
+    return out
+
+
+async def append(bus: Bus, event: Event) -> None:
+    """Store the event unless this agent's events hold it already, however long ago (they are few)."""
+    entity = entity_filter(event.type, event.subject)
+    for _ in range(5):
+        last = await bus.last("EVENTS", entity)
+        end = 0
+        async for stored in bus.read("EVENTS", 1, entity):
+            end = stored.seq
+            if decode_event(stored.data).id == event.id:
+                return
+        if end != (last.seq if last else 0):
+            continue  # read from a copy that lags behind
+        try:
+            await bus.append(event, Expect(entity, end), 1.0)
             return
         except Conflict as e:
             log.debug("another writer was first: %s", e)

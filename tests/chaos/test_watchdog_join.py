@@ -60,6 +60,8 @@ async def test_a_second_host_joins_validates_and_is_heard(tmp_path: Path) -> Non
         await until("the joined miner's restart is an event", lambda: restarted(mine), 20.0)
         first.signal("validator", 9)
         await until(f"log lines of both hosts, heard {heard()}", hears_both, 30.0)
+        follower.kill()
+        follower.wait(5)
         shown = sluice(first.state.root, "logs", "beta")
         assert "beta.miner-1" in shown.stdout
         assert "alpha" not in shown.stdout

@@ -131,10 +131,9 @@ async def test_who_ends_too_often_is_left_alone_and_tried_again_after_the_cooldo
     try:
         instance.start()
         await instance.alive(*LIGHT_ONES)
-        for _ in range(2):
-            old = instance.signal("projector", signal.SIGKILL)
-            if _ == 0:
-                await instance.replaced("projector", old, within_s=5.0)
+        old = instance.signal("projector", signal.SIGKILL)
+        await instance.replaced("projector", old, within_s=5.0)
+        instance.signal("projector", signal.SIGKILL)
         instance.signal("validator", signal.SIGKILL)
 
         async def said() -> bool:
@@ -147,7 +146,7 @@ async def test_who_ends_too_often_is_left_alone_and_tried_again_after_the_cooldo
         assert instance.pid("validator") == 0
         assert (await instance.agents())["validator"]["state"] in ("dead", "stalled")
         gave_up = [f.data for f in await facts(await instance.bus()) if isinstance(f.data, ev.AgentGaveUp)]
-        assert [(d.kind, d.deaths, d.retry_s) for d in gave_up] == [("projector", 2, 4.0), ("validator", 1, 0.0)]
+        assert {(d.kind, d.deaths, d.retry_s) for d in gave_up} == {("projector", 2, 4.0), ("validator", 1, 0.0)}
         con = files.open_reader(instance.state.views)
         try:
             (row,) = queries.agents(con, kind="validator")

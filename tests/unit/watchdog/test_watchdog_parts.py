@@ -11,7 +11,7 @@ import msgspec
 import pytest
 
 from agents.watchdog.children import last_words, plan, web_address
-from agents.watchdog.record import read_report
+from agents.watchdog.record import read_report, read_untold
 from bus.envelope import encode_event, make_event
 from bus.events import AgentGaveUp, AgentStarted, AgentStopped, EventData, KernelFlagged
 from bus.logs import KEPT_LINES, BusLog, current_agent, log_to_bus, log_to_file, no_longer
@@ -166,6 +166,14 @@ def test_a_joined_machine_reports_of_its_own_agents_only() -> None:
             read_report(subject, report(said, of), 9)
     with pytest.raises(BadInput):
         read_report("telem.beta.watchdog.ops", b"nonsense", 9)
+
+
+def test_what_a_dead_watchdog_could_not_store_is_read_back(tmp_path: Path) -> None:
+    path = tmp_path / "untold.jsonl"
+    assert read_untold(path) == []
+    told = report(AgentStarted("miner", "beta", 5, "0.1"), "beta_miner-1")
+    path.write_bytes(told + b"\n" + told[:40])
+    assert [e.subject for e in read_untold(path)] == ["beta_miner-1"]
 
 
 def test_an_old_stop_with_a_status_is_still_read() -> None:
