@@ -80,6 +80,15 @@ def progress(host: str, agent: str) -> str:
     return f"telem.{token(host)}.{token(agent)}.progress"
 
 
+def agent_log(host: str, agent: str) -> str:
+    return f"log.{token(host)}.{token(agent)}"
+
+
+def ops_report(host: str) -> str:
+    """Where the watchdog of a joined machine says what became of its agents."""
+    return f"telem.{token(host)}.watchdog.ops"
+
+
 def parked(by: str, stream: str, seq: int) -> str:
     """One subject a message and agent, so that nothing is parked twice by the same agent kind."""
     return f"parked.{token(by)}.{token(stream)}.{seq}"

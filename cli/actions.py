@@ -6,7 +6,7 @@ from pathlib import Path
 from bus import events as ev
 from bus.artifacts import put_artifact
 from bus.client import Bus, Expect
-from bus.envelope import Event, decode_event, make_event, now_rfc3339
+from bus.envelope import Event, decode_event, make_event, now_rfc3339, read_event
 from bus.tail import Tail
 from domain.candles import Candles, DatasetInfo
 from domain.errors import BadInput
@@ -36,13 +36,17 @@ async def find_dataset(bus: Bus, wanted: str) -> tuple[str, DatasetInfo]:
 
     fits: dict[str, DatasetInfo] = {}
     async for stored in bus.read("EVENTS", 1, "ev.data.dataset.*.imported"):
-        data = decode_event(stored.data).payload()
+        try:
+            data = read_event(stored.subject, stored.data).payload()
+        except BadInput:
+            continue  # parked by those whose work it is
         assert isinstance(data, ev.DatasetImported)
         try:
             named = market_of(Path(f"{wanted}.parquet")) == (data.info.venue, data.info.symbol, data.info.granularity_s)
         except BadInput:
             named = False
-        if named or data.hash.startswith(wanted) or wanted == data.info.symbol:
+        by_hash = len(wanted) >= 4 and data.hash.startswith(wanted)
+        if named or by_hash or wanted == data.info.symbol:
             fits[data.hash] = data.info
     if not fits:
         raise BadInput(

@@ -11,6 +11,7 @@ import msgspec
 
 from domain.candles import DatasetInfo
 from domain.errors import BadInput
+from projections.agents import UNKNOWN_EXIT
 from projections.files import snapshot
 
 Json = dict[str, Any]
@@ -130,14 +131,16 @@ def workers(con: sqlite3.Connection) -> list[Json]:
     )
 
 
-def agents(con: sqlite3.Connection, kind: str = "", state: Literal["", "started", "stopped"] = "") -> list[Json]:
-    """Agents as their supervisors recorded them."""
+def agents(
+    con: sqlite3.Connection, kind: str = "", state: Literal["", "started", "stopped", "stalled", "gave up"] = ""
+) -> list[Json]:
+    """Agents as their watchdogs recorded them; `exit` is null when nobody saw it."""
     found = rows(
         con,
         "SELECT * FROM agents WHERE (? = '' OR kind = ?) AND (? = '' OR state = ?) ORDER BY host, kind, id",
         (kind, kind, state, state),
     )
-    return [r | {"wanted": bool(r["wanted"])} for r in found]
+    return [r | {"wanted": bool(r["wanted"]), "exit": None if r["exit"] == UNKNOWN_EXIT else r["exit"]} for r in found]
 
 
 def datasets(con: sqlite3.Connection) -> list[Json]:

@@ -43,7 +43,8 @@ def shape(row: Json) -> Json:
     """One strategy of the JSON contract. Returns are fractions, PnL in quote currency; what is not known is null.
 
     `metrics` holds the fitness figures (those of the closed trades at the top when there is one fitness window),
-    `walk_forward` the same genome on candles that the search never saw, `benchmark` buy & hold over both ranges.
+    `walk_forward` the same genome on candles that the search never saw, `benchmark` buy & hold over both ranges
+    (`fitness_return`, and `return` over the walk-forward range).
     """
     find = msgspec.json.decode(row["find"], type=Find)
     fitness, walks = _windows(find.fitness), _windows(find.walk_forward)
@@ -63,6 +64,7 @@ def shape(row: Json) -> Json:
         },
         "walk_forward": {"return": row["walk_forward_return"], "windows": walks, "daily": find.daily_walk},
         "benchmark": {
+            "fitness_return": find.hold_fitness["total_return"],
             "return": row["benchmark_return"],
             "fitness": find.hold_fitness,
             "walk_forward": find.hold_walk,
@@ -83,16 +85,19 @@ def shape(row: Json) -> Json:
 
 
 def strategies(
-    con: sqlite3.Connection, order: Order = "walk_forward", stage: str = "", limit: int = MAX_ROWS, offset: int = 0
+    con: sqlite3.Connection, order: Order = "fitness", stage: str = "", limit: int = MAX_ROWS, offset: int = 0
 ) -> list[Json]:
-    """Validated first, then those with enough trades, then by `order`; a null figure ranks last, ties by id."""
+    """Validated first, then those with enough trades, then by `order`; a null figure ranks last, ties by id.
+
+    The default is fitness: whoever picks by walk-forward figures has used them to choose.
+    """
     where, args = (" WHERE k.stage = ?", (stage,)) if stage else ("", ())
     return [shape(r) for r in rows(con, _ranked(order, where), (*args, limit, offset))]
 
 
 def of_campaign(con: sqlite3.Connection, campaign: str, limit: int) -> list[Json]:
     """The best of those that this campaign was the first to find; they are few enough to sort."""
-    sql = _SELECT + " WHERE s.campaign = ?" + _order_by("walk_forward") + " LIMIT ?"
+    sql = _SELECT + " WHERE s.campaign = ?" + _order_by("fitness") + " LIMIT ?"
     return [shape(r) for r in rows(con, sql, (campaign, limit))]
 
 
@@ -119,7 +124,7 @@ def strategy(con: sqlite3.Connection, id: str) -> Json | None:
     }
 
 
-def best(con: sqlite3.Connection, order: Order = "walk_forward") -> Json | None:
+def best(con: sqlite3.Connection, order: Order = "fitness") -> Json | None:
     """The first of the ranking, as `status` shows it: `pnl` is the fitness net PnL in quote currency.
 
     Unvalidated only while nothing is validated, and marked so; a strategy that never traded is never the best.
@@ -128,11 +133,13 @@ def best(con: sqlite3.Connection, order: Order = "walk_forward") -> Json | None:
     if not found:
         return None
     r = found[0]
+    find = msgspec.json.decode(r["find"], type=Find)
     return {
         "strategy": r["id"],
         "pnl": r["fitness_pnl"],
         "validated": r["stage"] == "validated",
         "fitness_return": r["fitness_return"],
         "walk_forward_return": r["walk_forward_return"],
+        "benchmark_fitness_return": find.hold_fitness["total_return"],
         "benchmark_return": r["benchmark_return"],
     }

@@ -110,7 +110,7 @@ async def ask(services: Given, data: JSONBody[NewCampaign]) -> Asked:
 @get("/api/strategies", summary="What was found, validated first")
 async def strategies(
     services: Given,
-    by: FromQuery[ranking.Order] = "walk_forward",
+    by: FromQuery[ranking.Order] = "fitness",
     stage: Word = "",
     limit: Limit = 10,
     offset: Offset = 0,

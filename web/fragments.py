@@ -91,7 +91,7 @@ def _lately(con: sqlite3.Connection, limit: int) -> list[Json]:
 
 def _best(con: sqlite3.Connection, now: Now, _: Params) -> Json:
     top = ranking.strategies(con, limit=1)
-    return {"s": top[0] if top and top[0]["walk_forward"]["return"] is not None else None}
+    return {"s": top[0] if top and top[0]["metrics"]["return"] is not None else None}
 
 
 def _top(con: sqlite3.Connection, now: Now, _: Params) -> Json:
@@ -147,7 +147,7 @@ def _units(con: sqlite3.Connection, now: Now, params: Params) -> Json:
 
 
 def _leaders(con: sqlite3.Connection, now: Now, params: Params) -> Json:
-    by: ranking.Order = "fitness" if params.get("by") == "fitness" else "walk_forward"
+    by: ranking.Order = "walk_forward" if params.get("by") == "walk_forward" else "fitness"
     at = paging(params, ranking.strategy_count(con), STRATEGIES_A_PAGE)
     return {
         "strategies": ranking.strategies(con, by, "", STRATEGIES_A_PAGE, at["offset"]),
@@ -159,7 +159,7 @@ def _leaders(con: sqlite3.Connection, now: Now, params: Params) -> Json:
 
 
 def _ten(con: sqlite3.Connection, now: Now, params: Params) -> Json:
-    by: ranking.Order = "fitness" if params.get("by") == "fitness" else "walk_forward"
+    by: ranking.Order = "walk_forward" if params.get("by") == "walk_forward" else "fitness"
     return {"strategies": ranking.strategies(con, by, "", 10), "first": 1, "by": by}
 
 

@@ -26,9 +26,11 @@ def claim(
     )  # fmt: skip
 
 
-def view(*claims: Claim, answered: set[int] = frozenset(), mine: set[int] = frozenset(), highest: int = 0) -> UnitView:  # type: ignore[assignment]
+def view(
+    *claims: Claim, answered: set[int] = frozenset(), mine: set[int] = frozenset(), highest: int = 0, stored: int = 3
+) -> UnitView:  # type: ignore[assignment]
     newest = {c.replica: (10 + i, c) for i, c in enumerate(claims)}
-    return UnitView(newest, 10 + len(claims), frozenset(answered), frozenset(mine), highest)
+    return UnitView(newest, 10 + len(claims), frozenset(answered), frozenset(mine), highest, stored)
 
 
 def test_a_fresh_replica_is_taken_as_the_first_attempt() -> None:
@@ -118,6 +120,14 @@ def test_what_is_poisoned_stays_so_under_the_name_of_who_found_it() -> None:
     got = decide(item(), "other", "7", view(claim(attempts=4, poisoned=True), highest=50), "new")
     assert isinstance(got, Poison)
     assert (got.claim.host, got.claim.slot, got.claim.poisoned) == ("other", "7", True)
+
+
+def test_attempts_that_left_no_claims_are_not_believed() -> None:
+    for lie in (claim(attempts=9), claim(attempts=1, poisoned=True), claim(attempts=9, poisoned=True)):
+        got = decide(item(), "other", "7", view(lie, stored=1), "new")
+        assert isinstance(got, Take)
+        assert got.claim.attempts == 2
+        assert not got.claim.poisoned
 
 
 def test_owners() -> None:
