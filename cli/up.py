@@ -23,7 +23,6 @@ from cli.commands.instance import best_line
 from cli.owned import Owned, end_leftovers
 from domain.errors import SluiceError
 from market.bundled import bundled
-from market.importer import import_file
 from market.store import DatasetStore
 from projections import files, queries, ranking
 
@@ -127,6 +126,8 @@ async def _first_steps(bus: Bus, state: StateDir, host: str, say: "_Say") -> Non
     """On a log that knows no dataset: the bundled candles and a small campaign, so that there is something to see."""
     if await bus.last("EVENTS", "ev.data.dataset.*.imported") is not None:
         return
+    from market.importer import import_file  # half a second of polars, needed on the first start only
+
     for item in bundled():
         candles = await asyncio.to_thread(import_file, item.path, trusted=True)
         digest = await register_dataset(bus, DatasetStore(state.cache), candles, f"bundled {item.path.name}", host)
