@@ -83,6 +83,12 @@ def _running(con: sqlite3.Connection, now: Now, _: Params) -> Json:
     }
 
 
+def _lately(con: sqlite3.Connection, limit: int) -> list[Json]:
+    """The newest campaigns that are over."""
+    newest = queries.campaigns(con, limit + 5)
+    return [c for c in newest if c["state"] in ("finished", "refused")][:limit]
+
+
 def _best(con: sqlite3.Connection, now: Now, _: Params) -> Json:
     top = ranking.strategies(con, limit=1)
     return {"s": top[0] if top and top[0]["metrics"]["return"] is not None else None}
