@@ -20,7 +20,7 @@ from bus.logs import log_to_bus, log_to_file, no_longer, start_logging
 from bus.messages import AgentState, Presence
 from bus.orphan import OrphanWatch
 from bus.settings import Settings, StateDir, default_state_dir
-from domain.errors import SluiceError, Unreachable
+from domain.errors import BadInput, SluiceError, Unreachable
 
 log = logging.getLogger("sluice.runtime")
 VERSION = "0.1.0"
@@ -98,11 +98,19 @@ def parser(kind: str) -> argparse.ArgumentParser:
         "--state", type=Path, default=default_state_dir(), help="state directory ($SLUICE_STATE, else .sluice)"
     )
     p.add_argument("--creds", type=Path, help="credentials file (default: the role's file in the state directory)")
-    p.add_argument("--slot", default="1", help="stable number of this process among its kind on this host")
+    p.add_argument("--slot", default="1", type=_slot, help="stable number of this process among its kind on this host")
     p.add_argument(
         "--supervised", action="store_true", help="stop when neither a watchdog nor `sluice up` owns the instance"
     )
     return p
+
+
+def _slot(text: str) -> str:
+    """The slot stands in subjects: refused here and not with every message."""
+    try:
+        return subjects.token(text)
+    except BadInput as e:
+        raise argparse.ArgumentTypeError(str(e)) from e
 
 
 def run_agent(kind: str, body: Body, *, role: str = "", slotted: bool = False, lane: str = "") -> int:

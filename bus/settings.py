@@ -119,14 +119,22 @@ class StateDir:
             raise BadInput(f"{self.config} cannot be used: {e}; nothing was started") from e
 
 
-_POSITIVE = ("heartbeat_s", "check_s", "silent_s", "stall_s", "start_s", "orphan_s", "backoff_s", "restart_window_s")
+_PORTS = range(65_536)
 
 
 def check_settings(settings: Settings) -> None:
     """BadInput with the key when a value has the right type and makes no sense all the same."""
-    for name in _POSITIVE:
-        if not getattr(settings, name) > 0:
-            raise BadInput(f"{name} must be more than 0, not {getattr(settings, name):g}")
+    for name in Settings.__struct_fields__:
+        value = getattr(settings, name)
+        if name.endswith("_s") and name != "cooldown_s" and not 0 < value < 1e7:
+            raise BadInput(f"{name} must be more than 0 seconds, not {value:g}")
+    if settings.nats_port not in _PORTS:
+        raise BadInput(f"nats_port must be 0 to 65535, not {settings.nats_port}")
+    for name, low, high in (("miners", 0, 1024), ("max_ack_pending", 2, 100_000), ("replica_limit", 1, 64)):
+        if not low <= getattr(settings, name) <= high:
+            raise BadInput(f"{name} must be {low} to {high}, not {getattr(settings, name)}")
+    if settings.max_store_mb < 0:
+        raise BadInput("max_store_mb must be 0 (three quarters of the free space) or more")
     if settings.restart_limit < 0 or settings.cooldown_s < 0:
         raise BadInput("restart_limit and cooldown_s must not be negative")
     for name in settings.agents:
