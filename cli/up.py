@@ -141,16 +141,16 @@ async def _first_steps(bus: Bus, state: StateDir, host: str, say: "_Say") -> Non
 
 
 async def _link(state: StateDir, stop: asyncio.Event, say: "_Say") -> None:
-    """One line when the pages are there, and again when their link changes."""
+    """One line when the pages are there, and again when they move. A used link is followed by another: web.json has it."""
     path, shown = state.root / "web.json", ""
     before = path.stat().st_mtime_ns if path.exists() else 0
     while not stop.is_set():
         if path.exists() and path.stat().st_mtime_ns != before:
             with contextlib.suppress(OSError, msgspec.MsgspecError, KeyError, TypeError):
-                link = str(msgspec.json.decode(path.read_bytes())["link"])
-                if link != shown:
-                    shown = link
-                    say.link(link)
+                found = msgspec.json.decode(path.read_bytes(), type=dict[str, str])
+                if found["url"] != shown:
+                    shown = found["url"]
+                    say.link(found["link"])
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(stop.wait(), 0.3)
 
