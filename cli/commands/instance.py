@@ -22,7 +22,7 @@ from domain.errors import SluiceError, Unreachable
 from projections import queries, ranking
 
 #: Recorded like agents, but judged in other ways than by a heartbeat.
-NO_HEARTBEAT = ("nats-server", "web")
+NO_HEARTBEAT = ("nats-server",)
 
 
 def add(sub: argparse._SubParsersAction) -> None:  # type: ignore[type-arg]
