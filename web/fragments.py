@@ -79,7 +79,7 @@ def _running(con: sqlite3.Connection, now: Now, _: Params) -> Json:
     found = open_campaigns(con, 5)
     return {
         "campaigns": [c | progress_of(con, now, c) for c in found],
-        "recent": [] if found else queries.campaigns(con, 4),
+        "recent": _lately(con, 4 - min(3, len(found))),
     }
 
 
