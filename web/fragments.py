@@ -107,7 +107,7 @@ def _workers(con: sqlite3.Connection, now: Now, _: Params) -> Json:
     for r in rows:
         presence, job = details.get((r["host"], r["slot"])), at_work.get((r["host"], r["slot"]))
         by_host.setdefault(r["host"], []).append(r | {"since": presence.started if presence else "", "job": job})
-    others = [a for a in agent_rows(now.presences) if a["kind"] != "miner"]
+    others = [a for a in agent_rows(now.presences, queries.agents(con)) if a["kind"] != "miner"]
     return {"hosts": by_host, "agents": others, "connected": now.connected}
 
 
