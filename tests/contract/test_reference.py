@@ -15,7 +15,7 @@ def test_the_reference_is_fresh() -> None:
 
 def test_it_names_everything() -> None:
     text = page()
-    for command in ("up", "join", "down", "mine", "data import", "strategy show", "replay", "logs", "bench"):
+    for command in ("up", "join", "down", "mine", "data import", "strategy show", "replay", "logs", "bench web"):
         assert f"### `sluice {command}`" in text
     assert all(f"### `{name}`" in text for name in REGISTRY)
     assert all(f"| `{name}` |" in text for name in Settings.__struct_fields__ if name != "agents")
