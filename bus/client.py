@@ -169,6 +169,11 @@ class Bus:
             raise Unreachable(f"the server at {credentials.url} refuses the credentials of {credentials.role}")
         raise Unreachable(f"no NATS server answers at {credentials.url}; is `sluice up` running?")
 
+    @property
+    def server_version(self) -> str:
+        v = self.nc.connected_server_version
+        return f"{v.major}.{v.minor}.{v.patch}"
+
     async def close(self) -> None:
         """Flush what is under way, then close (never `drain`: it hangs with pull subscriptions)."""
         try:

@@ -195,8 +195,7 @@ class ForeignServer:
         """Unreachable when it does not answer or is too old."""
         bus = await Bus.connect(Credentials(self.url, "admin"), "sluice up", timeout_s=5.0)
         try:
-            version = bus.nc.connected_server_version
-            self.version = f"{version.major}.{version.minor}.{version.patch}"
+            self.version = bus.server_version
             m = re.match(r"(\d+)\.(\d+)", self.version)
             if m and (int(m[1]), int(m[2])) < MIN_VERSION:
                 raise Unreachable(

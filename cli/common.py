@@ -94,7 +94,8 @@ def percent(fraction: float | None) -> str:
 async def admin(args: Args) -> AsyncIterator[Bus]:
     """A connection with the admin's rights to the instance that runs on --state."""
     state = StateDir(args.state)
-    require_running(state)
+    if require_running(state).mode == "join":
+        raise Unreachable(f"{state.root} only mines for an instance elsewhere; ask on the machine of that one")
     bus = await Bus.connect(read_credentials(state.creds / "admin.json"), "cli", timeout_s=5.0, patience_s=5.0)
     try:
         yield bus

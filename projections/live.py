@@ -41,12 +41,26 @@ def agent_rows(presences: list[Presence], recorded: Sequence[Json] = (), now: da
     return sorted(found, key=lambda a: (str(a["host"]), str(a["id"])))
 
 
-def worker_rows(rows: list[Json], presences: list[Presence], now: datetime | None = None) -> list[Json]:
-    """Miners by host and slot: work done comes from the log, liveness from heartbeats; without one a miner is dead."""
+def worker_rows(
+    rows: list[Json], presences: list[Presence], recorded: Sequence[Json] = (), now: datetime | None = None
+) -> list[Json]:
+    """Miners by host and slot: work done comes from the log, liveness from heartbeats; without one a miner is dead.
+
+    Unless it was told to stop (`recorded`, queries.agents): then it is `stopped`, and nobody need look for it.
+    """
+    left = {
+        (r["host"], r["id"].removeprefix(f"{r['host']}_miner-"))
+        for r in recorded
+        if r["state"] == "stopped" and r["wanted"]
+    }
     live = {(p.host, p.slot): p for p in presences if p.kind == "miner"}
     known = {(r["host"], r["slot"]): r for r in rows}
     keys = sorted(known.keys() | live.keys(), key=_order)
-    return [_worker(h, s, known.get((h, s), {}), live.get((h, s)), now) for h, s in keys]
+    found = [_worker(h, s, known.get((h, s), {}), live.get((h, s)), now) for h, s in keys]
+    for row in found:
+        if row["state"] == "dead" and (row["host"], row["slot"]) in left:
+            row["state"] = "stopped"
+    return found
 
 
 def _order(key: tuple[str, str]) -> tuple[str, int, str]:

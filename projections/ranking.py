@@ -14,9 +14,11 @@ from projections.queries import MAX_ROWS, Json, granularity_label, rows
 
 Order = Literal["walk_forward", "fitness"]
 _COLUMN = {"walk_forward": "walk_forward_return", "fitness": "fitness_return"}
-#: A campaign's distinct genomes once it is finished; while it runs, what its validated units evaluated.
+#: Trials on the same candles, of all campaigns and not only of the one that found it: the distinct genomes of finished
+#: ones, and what the validated units of running ones evaluated. A genome tried by two campaigns counts twice.
 _SELECT = (
-    "SELECT s.*, CASE WHEN c.state = 'finished' THEN c.trials ELSE nullif(c.evaluated, 0) END AS tried, c.lane"
+    "SELECT s.*, (SELECT nullif(sum(CASE WHEN k.state = 'finished' THEN k.trials ELSE k.evaluated END), 0)"
+    " FROM campaigns k WHERE k.dataset = s.dataset) AS tried, c.lane"
     " FROM strategies s LEFT JOIN campaigns c ON c.id = s.campaign"
 )
 

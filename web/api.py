@@ -52,12 +52,11 @@ class Asked(msgspec.Struct, frozen=True):
 @get("/api/status", summary="Agents, units and the best find")
 async def status(services: Given) -> Json:
     now = services.hub.now
-    nc = services.bus.nc
     units, best, recorded = await services.views.read(
         lambda con: (queries.unit_counts(con), ranking.best(con), queries.agents(con))
     )
     return {
-        "nats": {"url": services.bus.credentials.url, "version": str(nc.connected_server_version)},
+        "nats": {"url": services.bus.credentials.url, "version": services.bus.server_version},
         "agents": agent_rows(now.presences, recorded),
         "units": units,
         "best": best,
@@ -68,7 +67,9 @@ async def status(services: Given) -> Json:
 @get("/api/workers", summary="Miners: what they did and whether they live")
 async def workers(services: Given) -> list[Json]:
     presences = services.hub.now.presences
-    return await services.views.read(lambda con: worker_rows(queries.workers(con), presences))
+    return await services.views.read(
+        lambda con: worker_rows(queries.workers(con), presences, queries.agents(con, "miner"))
+    )
 
 
 @get("/api/datasets", summary="Registered datasets")
@@ -165,7 +166,7 @@ async def ready(services: Given) -> Response[Json]:
     return Response(body, status_code=200 if body["ready"] else 503)
 
 
-@get("/metrics", media_type="text/plain; version=0.0.4; charset=utf-8", summary="Prometheus metrics")
+@get("/metrics", media_type="text/plain; version=0.0.4", summary="Prometheus metrics")
 async def metrics(services: Given) -> str:
     return await exposition(services)
 

@@ -8,7 +8,7 @@ from typing import NamedTuple
 from domain.errors import BadInput
 from projections import queries, ranking
 from projections.live import agent_rows, worker_rows
-from projections.progress import campaign_counts, open_campaigns, work_of
+from projections.progress import answered_of, campaign_counts, open_campaigns, work_of
 from projections.queries import Json
 from web.live import Now
 
@@ -44,7 +44,7 @@ def paging(params: Params, count: int, size: int) -> Json:
 
 def _tiles(con: sqlite3.Connection, now: Now, _: Params) -> Json:
     miners = now.miners()
-    known = worker_rows(queries.workers(con), now.presences)
+    known = worker_rows(queries.workers(con), now.presences, queries.agents(con, "miner"))
     return {
         "units": queries.unit_counts(con),
         "alive": len(miners),
@@ -64,7 +64,11 @@ def progress_of(con: sqlite3.Connection, now: Now, c: Json) -> Json:
     units = c["units_by_state"]
     decided = sum(units[s] for s in ("validated", "inconclusive", "parked"))
     work = work_of(con, c["id"])
-    under_way = sum(min(1.0, p.generation / max(1, p.generations)) for p in now.of_campaign(c["id"]))
+    # A replica whose answer is in the log is done and no longer under way, whatever was heard of it last.
+    mine = {(p.unit, p.replica): p for p in now.of_campaign(c["id"])}
+    for key in answered_of(con, list(mine)):
+        del mine[key]
+    under_way = sum(min(1.0, p.generation / max(1, p.generations)) for p in mine.values())
     wanted = max(1, c["units"] * c["replicas"])
     answers = min(wanted, decided * c["replicas"] + work.open_answers)
     done = min(1.0, (answers + under_way) / wanted)
@@ -100,7 +104,7 @@ def _top(con: sqlite3.Connection, now: Now, _: Params) -> Json:
 
 def _workers(con: sqlite3.Connection, now: Now, _: Params) -> Json:
     """Miners by host, and the other agents beside them."""
-    rows = worker_rows(queries.workers(con), now.presences)
+    rows = worker_rows(queries.workers(con), now.presences, queries.agents(con, "miner"))
     details = {(p.host, p.slot): p for p in now.presences if p.kind == "miner"}
     by_host: dict[str, list[Json]] = {}
     at_work = {(p.host, p.slot): p for _, p in now.progress.values()}

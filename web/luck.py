@@ -26,7 +26,7 @@ def luck_sentence(trials: int | None, daily: dict[str, Any]) -> str:
     if not trials:
         return "How many rules were tried to find it is not known yet: its campaign is still running."
     days, sharpe = daily.get("days"), daily.get("sharpe")
-    first = f"It was chosen as one of the best of {number(trials)} different rules tried on the same candles."
+    first = f"It was chosen as one of the best of {number(trials)} rules that all campaigns together tried on the same candles."
     if not days or days < 2 or sharpe is None or trials < 2:
         return first + " The best of many looks good by luck alone."
     luck = expected_best(trials) * math.sqrt(_YEAR / days)

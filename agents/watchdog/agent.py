@@ -244,7 +244,7 @@ class Watchdog:
         for agent in child.agents:
             presence = self.observer.presences.get(agent)
             before = child.tracks[agent].started
-            child.tracks[agent] = follow(child.tracks[agent], presence, now)
+            child.tracks[agent] = follow(child.tracks[agent], presence, now, self.observer.ends)
             self._note_inner_restart(child, agent, before)
             found.append(judge(child.tracks[agent], self.observer.ends, now, since, self.settings))
         worst = ("stalled", "dead", "starting", "stopped", "alive")

@@ -23,6 +23,7 @@ class Track(NamedTuple):
     ready_at: float = 0.0
     progress_at: float = 0.0
     positions_at: float = 0.0
+    caught_up_at: float = 0.0
 
     @property
     def work(self) -> str:
@@ -45,9 +46,20 @@ def _ready(presence: Presence | None) -> bool:
     return presence is not None and presence.state in ("alive", "stalled")
 
 
-def follow(track: Track, presence: Presence | None, now: float) -> Track:
-    """Fold the newest heartbeat in; one of an earlier process under the same name says nothing about this one."""
+def _behind(presence: Presence, ends: Mapping[str, int]) -> dict[str, int]:
+    """How many messages of each stream wait for the agent."""
+    return {s: ends[s] - at for s, at in presence.positions.items() if ends.get(s, 0) > at}
+
+
+def follow(track: Track, presence: Presence | None, now: float, ends: Mapping[str, int] | None = None) -> Track:
+    """Fold the newest heartbeat in; one of an earlier process under the same name says nothing about this one.
+
+    `ends` as in `judge`: while nothing waits for an agent its patience does not run, so that the first messages after
+    an idle hour do not condemn it.
+    """
     last = track.last
+    if last is not None and ends is not None and not _behind(last, ends):
+        track = track._replace(caught_up_at=now)
     if presence is None or presence.pid != track.pid or (last is not None and presence.time == last.time):
         return track
     if last is None or presence.started != last.started or _ready(presence) != _ready(last):
@@ -79,8 +91,8 @@ def judge(
     if last.progress >= 0 and now - max(track.progress_at, reachable_since) > patience:
         what = f"while it works on {last.work}" if last.work else "its main loop stands still"
         return stalled(f"no progress for {patience:g} s, {what}")
-    behind = {s: ends[s] - at for s, at in last.positions.items() if ends.get(s, 0) > at}
-    if behind and now - max(track.positions_at, reachable_since) > patience:
+    behind = _behind(last, ends)
+    if behind and now - max(track.positions_at, track.caught_up_at, reachable_since) > patience:
         waiting = ", ".join(f"{count} of {stream}" for stream, count in sorted(behind.items()))
         return stalled(f"no progress for {patience:g} s, while {waiting} wait for it")
     return Judged(last.state, last.detail if last.state == "stalled" else "")

@@ -122,7 +122,7 @@ async def workers(args: common.Args) -> int:
     async with common.admin(args) as bus:
         presences = await read_presence(bus)
     with common.views(args) as con:
-        found = worker_rows(queries.workers(con), presences)
+        found = worker_rows(queries.workers(con), presences, queries.agents(con, "miner"))
     if args.json:
         common.print_json(found)
         return 0

@@ -57,7 +57,10 @@ def show(args: common.Args) -> int:
     for line in found["rules"]:
         print(f"  {line}")
     figures_table(found["metrics"], found["walk_forward"], found["benchmark"])
-    print(f"Found among {found['trials'] or 'an unknown number of'} trials: the best of many looks good by luck alone.")
+    print(
+        f"Found among {found['trials'] or 'an unknown number of'} trials on this dataset: "
+        "the best of many looks good by luck alone."
+    )
     for e in found["evidence"]:
         print(f"  event {e['seq']}: unit {e['unit']} of campaign {e['campaign']}")
     return 0

@@ -139,3 +139,17 @@ def test_no_setting_makes_a_loop_without_a_pause() -> None:
 def test_a_table_for_one_miner_goes_before_that_of_all() -> None:
     settings = Settings(agents={"miner": AgentSettings(restart="never"), "miner-2": AgentSettings(alone=True)})
     assert [settings.agent(n).restart for n in ("miner-1", "miner-2", "validator")] == ["never", "always", "always"]
+
+
+def test_the_first_messages_after_an_idle_hour_condemn_nobody() -> None:
+    track = after((1.0, beat(1, EVENTS=50)))
+    for look in range(2, 3_600, 2):
+        track = follow(track, beat(look, progress=look, EVENTS=50), float(look), {"EVENTS": 50})
+    # Sixteen events have come since its last heartbeat: it has had no time to read them.
+    assert judged(track, 3_600.0, EVENTS=66).state == "alive"
+    for look in range(3_600, 3_640, 2):
+        track = follow(track, beat(look, progress=look, EVENTS=50), float(look), {"EVENTS": 66})
+    assert judged(track, 3_640.0, EVENTS=66).state == "alive"
+    for look in range(3_640, 3_664, 2):
+        track = follow(track, beat(look, progress=look, EVENTS=50), float(look), {"EVENTS": 66})
+    assert judged(track, 3_664.0, EVENTS=66).state == "stalled"

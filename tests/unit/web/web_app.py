@@ -31,7 +31,8 @@ class RecordingBus:
     def __init__(self) -> None:
         self.appended: list[Event] = []
         self.log: list[Stored] = []
-        self.nc = SimpleNamespace(connected_server_version="2.15.1", is_connected=True)
+        self.nc = SimpleNamespace(is_connected=True)
+        self.server_version = "2.15.1"
         self.credentials = SimpleNamespace(url="nats://127.0.0.1:4222")
 
     async def append(self, event: Event, expect: Expect) -> int:
