@@ -40,11 +40,16 @@ def cache_folder() -> Path:
 _FOLDER = str(cache_folder())
 
 
-def jit(function: Callable[..., Any]) -> Any:
+def jit(function: Callable[..., Any], inline: str = "never") -> Any:
     """Compile at the first call, or load from the lane's cache."""
     before = config.CACHE_DIR
     config.CACHE_DIR = _FOLDER
     try:
-        return numba.njit(cache=True, nogil=True, error_model="numpy")(function)
+        return numba.njit(cache=True, nogil=True, error_model="numpy", inline=inline)(function)
     finally:
         config.CACHE_DIR = before
+
+
+def inlined(function: Callable[..., Any]) -> Any:
+    """As `jit`, for what is asked once a candle: a call of its own would pass every array by its seven parts."""
+    return jit(function, inline="always")
