@@ -1,0 +1,136 @@
+"""Rules as bitmaps: bit t of a row is set where the rule holds at the close of candle t; 64 candles a word.
+
+All genomes share one row per distinct rule, kept between calls. A row has ceil(n / 64) words and one more, of zeros.
+"""
+
+import numpy as np
+from numba.cpython.unsafe.numbers import trailing_zeros
+from numpy.typing import NDArray
+
+from domain.genome import Rule
+from kernels.jit import inlined, jit
+from kernels.loop import rule_holds
+
+ONE = np.uint64(1)
+ALL = np.uint64(0xFFFF_FFFF_FFFF_FFFF)
+BITMAP_BYTES = 128 << 20
+#: A genome has at most 4 x 8 rules; a store that held fewer could not hold one genome.
+LEAST_ROWS = 32
+#: Candles a compiled call visits at most; a build that takes longer is cut into several calls.
+BUILD_VISITS = 50_000_000
+
+
+@jit
+def fill_bitmaps(features, rules, n, rows, bits):
+    """Set rows `rows[i]` of `bits` uint64[R, words] to where `rules[i]` holds, t = 0..n-1. In place, O(rules x n)."""
+    for i in range(len(rules)):
+        rule = rules[i]
+        out = bits[rows[i]]
+        for w in range(len(out)):
+            word = np.uint64(0)
+            for t in range(64 * w, min(64 * w + 64, n)):
+                if rule_holds(features, t, rule):
+                    word |= ONE << np.uint64(t - 64 * w)
+            out[w] = word
+
+
+@jit
+def fill_enterable(time_ms, granularity_ms, max_missing, out):
+    """Set bit t of `out` where candle t + 1 exists and at most `max_missing` candles are missing before it. In place."""
+    out[:] = np.uint64(0)
+    for t in range(len(time_ms) - 1):
+        if (time_ms[t + 1] - time_ms[t]) // granularity_ms - 1 <= max_missing:
+            out[t >> 6] |= ONE << np.uint64(t & 63)
+
+
+@jit
+def join_all(bits, index, first, last, enterable, out):
+    """`out` = where rules index[first..last-1] all hold and an entry may follow; nowhere without rules. In place."""
+    if last == first:
+        out[:] = np.uint64(0)
+        return
+    a = bits[index[first]]
+    if last == first + 1:
+        for w in range(len(out)):
+            out[w] = a[w] & enterable[w]
+        return
+    b = bits[index[first + 1]]
+    if last == first + 2:
+        for w in range(len(out)):
+            out[w] = a[w] & b[w] & enterable[w]
+        return
+    c = bits[index[first + 2]]
+    for w in range(len(out)):
+        out[w] = a[w] & b[w] & c[w] & enterable[w]
+    for i in range(first + 3, last):
+        d = bits[index[i]]
+        for w in range(len(out)):
+            out[w] &= d[w]
+
+
+@jit
+def join_any(bits, index, first, last, out):
+    """`out` = where any of rules index[first..last-1] holds. In place."""
+    out[:] = np.uint64(0)
+    for i in range(first, last):
+        a = bits[index[i]]
+        for w in range(len(out)):
+            out[w] |= a[w]
+
+
+@inlined
+def next_bit(words, t, limit):
+    """The first set bit from t on, or any number >= limit when there is none before `limit` (at most 64 x len(words))."""
+    w = t >> 6
+    word = (words[w] >> np.uint64(t & 63)) << np.uint64(t & 63)
+    while word == np.uint64(0):
+        w += 1
+        if 64 * w >= limit:
+            return limit
+        word = words[w]
+    return 64 * w + np.int64(trailing_zeros(word))
+
+
+class RuleBits:
+    """One bitmap a distinct rule over the whole dataset, within `limit` bytes; starts afresh when that is reached."""
+
+    def __init__(self, n: int, limit: int = BITMAP_BYTES) -> None:
+        self._n = n
+        self._words = (n + 63) // 64 + 1
+        self._numbered: list[Rule] = []
+        self._used = 0
+        self.most = max(LEAST_ROWS, limit // (8 * self._words))
+        self.row_of = np.empty(0, dtype=np.int64)
+        self.bits = np.zeros((LEAST_ROWS, self._words), dtype=np.uint64)
+
+    def missing(self, rules: list[Rule], wanted: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Those of `wanted`, distinct numbers of `rules` (at most `most`), that need a row now: all when it starts afresh.
+
+        `row_of` gives the row of every number, -1 where there is none.
+        """
+        if rules is not self._numbered:
+            self._numbered, self._used = rules, 0
+            self.row_of = np.empty(0, dtype=np.int64)
+        if len(rules) > len(self.row_of):
+            more = np.full(len(rules) - len(self.row_of), -1, dtype=np.int64)
+            self.row_of = np.concatenate((self.row_of, more))
+        missing = wanted[self.row_of[wanted] < 0]
+        if self._used + len(missing) > self.most:
+            self.row_of[:] = -1
+            self._used = 0
+            missing = wanted
+        return missing
+
+    def add(self, numbers: NDArray[np.int64], rules: NDArray[np.void], features: NDArray[np.float64]) -> None:
+        """Fill a row for each of `numbers`, whose records of dtype RULE index `features`."""
+        needed = self._used + len(numbers)
+        if needed > len(self.bits):
+            grown = np.zeros((min(max(needed, 2 * len(self.bits)), self.most), self._words), dtype=np.uint64)
+            grown[: self._used] = self.bits[: self._used]
+            self.bits = grown
+        rows = np.arange(self._used, needed, dtype=np.int64)
+        step = max(1, BUILD_VISITS // self._n)
+        for i in range(0, len(rows), step):
+            fill_bitmaps(features, rules[i : i + step], self._n, rows[i : i + step], self.bits)
+        self.row_of[numbers] = rows
+        self._used = needed

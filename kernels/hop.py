@@ -1,0 +1,239 @@
+"""The fast path: from entry to exit in one step, the same bits as `kernels.loop` and `kernels.summary`.
+
+Entries come from the AND of rule bitmaps, exits from first-touch tables (`kernels.touch`) or, where a genome has none,
+from a walk over blocks (`kernels.blocks`). Figures are summed trade by trade in the order of `summary.tier1_row`.
+
+Sides: 0 long, 1 short. Per combination of risk and sides, `factors` float64[R, 8] and `slots` int64[R, 8] hold for each
+side stop, liquidation, trailing and
+target in this order: the level as a multiple of the entry's open (0.0 = off) and its table (-1 = none). A trailing
+table's best closes lie in the row behind it.
+"""
+
+import numpy as np
+
+from kernels.bitmaps import join_all, join_any, next_bit
+from kernels.blocks import walk_to_touch
+from kernels.jit import inlined, jit
+from kernels.loop import level, size_in_lots, whole_ticks
+from kernels.summary import clear_row, flags_of, write_ratios, write_row
+from kernels.terms import ROLLOVER_MS
+from kernels.trade import END, HOLDING, LIQUIDATION, RULE, STOP, TARGET, TRAILING
+
+STOP_AT, RUIN_AT, TRAIL_AT, AIM_AT = range(4)
+
+
+@inlined
+def guard_at(touched, e, hard, ruin, trailing, slots, tables, b, i, sign, origin, open_, close, scale):
+    """(signed guard level, reason) in the candle `touched` in which a table says that one of the guards is met."""
+    level_, reason = -np.inf, STOP
+    if hard > 0.0:
+        level_ = sign * level(origin, hard, sign < 0, scale)
+    if trailing > 0.0 and tables[slots[i, b + TRAIL_AT], e] == touched:
+        best = tables[slots[i, b + TRAIL_AT] + 1, e]
+        price = sign * level(origin if best < 0 else close[best], trailing, sign < 0, scale)
+        if price > level_:
+            level_, reason = price, TRAILING
+    if ruin > 0.0:
+        price = sign * level(origin, ruin, sign < 0, scale)
+        if price > level_:
+            level_, reason = price, LIQUIDATION
+    return level_, reason
+
+
+@jit
+def leave(side, e, due, hold, factors, slots, i, tables, scale, open_, close, edges, later, small, large, shifts, stop):
+    """(exit candle, price before slippage, reason, fills at the open) of a position entered at the open of e.
+
+    `due` is the first candle from e on at whose close an exit rule holds (>= stop: none). Order within a candle: decided
+    before, guard, aim; what lies beyond at the open fills there.
+    """
+    b = 4 * side
+    sign = 1.0 - 2.0 * side
+    origin = open_[e]
+    hard, ruin = factors[i, b + STOP_AT], factors[i, b + RUIN_AT]
+    trailing, aim_factor = factors[i, b + TRAIL_AT], factors[i, b + AIM_AT]
+    decided, why = stop, RULE
+    if hold > 0 and e + hold < stop:
+        decided, why = e + hold, HOLDING
+    if due + 1 < stop and due + 1 <= decided:
+        decided, why = due + 1, RULE
+    by_table = True
+    guarded, aimed = stop, stop
+    for k in range(4):
+        if factors[i, b + k] > 0.0:
+            slot = slots[i, b + k]
+            if slot < 0:
+                by_table = False
+            elif k == AIM_AT:
+                aimed = min(aimed, np.int64(tables[slot, e]))
+            else:
+                guarded = min(guarded, np.int64(tables[slot, e]))
+    aim = -np.inf
+    if by_table:
+        touched = min(guarded, aimed)
+        if decided <= touched and decided < stop:
+            return decided, open_[decided], why, True
+        if touched >= stop:
+            return stop - 1, close[stop - 1], END, False
+        if guarded > aimed:
+            aim = -sign * level(origin, aim_factor, sign > 0, scale)
+            guard, reason = -np.inf, STOP
+        else:
+            guard, reason = guard_at(
+                touched, e, hard, ruin, trailing, slots, tables, b, i, sign, origin, open_, close, scale
+            )
+            if guarded == aimed:
+                aim = -sign * level(origin, aim_factor, sign > 0, scale)
+    else:
+        fixed, reason = -np.inf, STOP
+        trail, ruined = -np.inf, -np.inf
+        if hard > 0.0:
+            fixed = sign * level(origin, hard, sign < 0, scale)
+        if ruin > 0.0:
+            ruined = sign * level(origin, ruin, sign < 0, scale)
+        if trailing > 0.0:
+            trail = sign * level(origin, trailing, sign < 0, scale)
+        if aim_factor > 0.0:
+            aim = -sign * level(origin, aim_factor, sign > 0, scale)
+        touched, trail = walk_to_touch(
+            side, e, decided, max(fixed, ruined), trail, trailing, aim, sign, scale, open_, close, edges, later,
+            small, large, shifts,
+        )  # fmt: skip
+        if touched >= decided:
+            if decided < stop:
+                return decided, open_[decided], why, True
+            return stop - 1, close[stop - 1], END, False
+        guard = fixed
+        if trail > guard:
+            guard, reason = trail, TRAILING
+        if ruined > guard:
+            guard, reason = ruined, LIQUIDATION
+    price = open_[touched]
+    if touched > e:
+        if sign * price <= guard:
+            return touched, price, reason, True
+        if -sign * price < aim:
+            return touched, price, TARGET, True
+    if edges[side, touched] <= guard:
+        return touched, sign * min(guard, sign * price), reason, False
+    return touched, -sign * aim, TARGET, False
+
+
+@jit
+def hop(g, i, factors, slots, tables, costs, time_ms, open_, close, edges, later, small, large, shifts,
+        entries, buys, long_exits, short_exits, start, stop, returns, out):  # fmt: skip
+    """One genome, of combination i, through candles start..stop-1; fills its row `out`, `returns` is scratch. In place.
+
+    `entries` has a bit for every close at which one side alone wants to enter, `buys` for those of the long side.
+    """
+    clear_row(out)
+    limit = stop - 1
+    scale, lot_scale = costs.tick_scale, costs.lot_scale
+    slippage, taker, maker = costs.slippage_frac, costs.taker_frac, costs.maker_frac
+    leverage, amount, fraction, hold = g.leverage, g.amount, g.fraction, g.max_hold
+    leaves_by_rule = (g.short_entry > g.long_exit, g.end > g.short_exit)
+    due_long, due_short = np.int64(-1), np.int64(-1)
+    count, wins, held, flags = 0, 0, 0, 0
+    net, profit, loss, fees_sum, turnover = 0.0, 0.0, 0.0, 0.0, 0.0
+    best, worst = -np.inf, np.inf
+    equity = costs.start_equity
+    peak, drawdown = equity, 0.0
+    t = start
+    while True:
+        t = next_bit(entries, t, limit)
+        if t >= limit:
+            break
+        entry = t + 1
+        long = (buys[t >> 6] >> np.uint64(t & 63)) & np.uint64(1) == np.uint64(1)
+        price = open_[entry]
+        moved = price * (1.0 + slippage) if long else price * (1.0 - slippage)
+        entry_price = whole_ticks(moved, long, scale) / scale
+        margin = not long or leverage > 1.0
+        cost_frac = taker + costs.opening_frac if margin else taker
+        budget = amount if amount > 0.0 else equity * fraction
+        lots = size_in_lots(equity, budget, leverage, entry_price, cost_frac, lot_scale, costs.min_notional)
+        if lots == 0.0:
+            if not (0.0 < budget <= equity):
+                break  # equity is what it is until a position is opened
+            t = entry
+            continue
+        due = stop
+        if long and leaves_by_rule[0]:
+            if due_long < entry:
+                due_long = next_bit(long_exits, entry, stop)
+            due = due_long
+        elif not long and leaves_by_rule[1]:
+            if due_short < entry:
+                due_short = next_bit(short_exits, entry, stop)
+            due = due_short
+        side = 0 if long else 1
+        left, price, reason, at_open = leave(
+            side, entry, due, hold, factors, slots, i, tables, scale, open_, close, edges, later, small, large,
+            shifts, stop,
+        )  # fmt: skip
+        size = lots / lot_scale
+        entry_notional = size * entry_price
+        slip = 0.0 if reason == TARGET else slippage
+        moved = price * (1.0 - slip) if long else price * (1.0 + slip)
+        fill = whole_ticks(moved, not long, scale) / scale
+        rollover = 0.0
+        if margin:
+            left_ms = time_ms[left] if at_open else time_ms[left] + costs.granularity_ms
+            rollover = entry_notional * costs.rollover_frac * ((left_ms - time_ms[entry]) // ROLLOVER_MS)
+        gross = (fill - entry_price) * size if long else (entry_price - fill) * size
+        exit_notional = fill * size
+        fees = entry_notional * cost_frac + rollover + exit_notional * (maker if reason == TARGET else taker)
+        pnl = gross - fees
+        returns[count] = pnl / equity
+        equity = equity + pnl
+        net += pnl
+        fees_sum += fees
+        turnover += entry_notional + exit_notional
+        held += left - entry if at_open else left - entry + 1
+        if pnl > 0.0:
+            wins += 1
+            profit += pnl
+        else:
+            loss -= pnl
+        best = pnl if pnl > best or count == 0 else best
+        worst = pnl if pnl < worst or count == 0 else worst
+        peak = equity if equity > peak else peak
+        fall = (peak - equity) / peak
+        drawdown = fall if fall > drawdown else drawdown
+        flags |= flags_of(equity, entry_notional, exit_notional, costs)
+        count += 1
+        t = left
+    if count > 0:
+        write_row(
+            count, wins, held, flags, net, profit, loss, fees_sum, turnover, best, worst, drawdown, equity, costs,
+            stop - start, out,
+        )  # fmt: skip
+        write_ratios(returns, count, out)
+
+
+@jit
+def hop_batch(order, genomes, index, kind_of, factors, slots, bits, enterable, tables, costs, time_ms, open_, close, edges, later,
+              small, large, shifts, start, stop, words, returns, out):  # fmt: skip
+    """Rows out[i] for every i of `order` (G', int64) over one window; `words` uint64[4, W] and `returns` are scratch."""
+    entries, buys, long_exits, short_exits = words[0], words[1], words[2], words[3]
+    for i in order:
+        g = genomes[i]
+        if g.long_exit > g.long_entry:
+            join_all(bits, index, g.long_entry, g.long_exit, enterable, entries)
+            if g.short_exit > g.short_entry:
+                join_all(bits, index, g.short_entry, g.short_exit, enterable, buys)
+                for w in range(len(entries)):
+                    sells = buys[w]
+                    buys[w] = entries[w]
+                    entries[w] ^= sells
+            else:
+                buys[:] = entries
+        else:
+            join_all(bits, index, g.short_entry, g.short_exit, enterable, entries)
+            buys[:] = np.uint64(0)
+        if g.short_entry > g.long_exit:
+            join_any(bits, index, g.long_exit, g.short_entry, long_exits)
+        if g.end > g.short_exit:
+            join_any(bits, index, g.short_exit, g.end, short_exits)
+        hop(genomes[i], kind_of[i], factors, slots, tables, costs[0], time_ms, open_, close, edges, later, small, large, shifts,
+            entries, buys, long_exits, short_exits, start, stop, returns, out[i])  # fmt: skip
