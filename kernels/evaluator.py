@@ -208,7 +208,11 @@ def warm_up() -> None:
         Rule(Operand("rsi", 5), ">", Operand("const", value=1.0)),
     )
     volume = RuleSet((Rule(Operand("volume"), ">", Operand("volume_sma", 5)),))
-    genome = Genome("both", Risk(100, 100, sizing=Sizing(fraction_bps=1_000)), RuleSet(entries), volume)
-    evaluator = CompiledEvaluator(Candles(info, columns), ExecutionModel())
-    evaluator.tier1([genome], [Window(0, n)])
-    evaluator.tier2(genome, Window(0, n))
+    risk = Risk(100, 100, 100, sizing=Sizing(fraction_bps=1_000))
+    genome = Genome("both", risk, RuleSet(entries, volume.entry), volume)
+    whole = [Window(0, n)]
+    for kind in (PlainEvaluator, CompiledEvaluator):
+        kind(Candles(info, columns), ExecutionModel()).tier1([genome], whole)
+    evaluator = CompiledEvaluator(Candles(info, columns), ExecutionModel(), worth=0.0)
+    evaluator.tier1([genome], whole)
+    evaluator.tier2(genome, whole[0])

@@ -23,100 +23,67 @@ STOP_AT, RUIN_AT, TRAIL_AT, AIM_AT = range(4)
 
 
 @inlined
-def guard_at(touched, e, hard, ruin, trailing, slots, tables, b, i, sign, origin, open_, close, scale):
+def guard_at(touched, e, b, i, factors, slots, tables, sign, origin, open_, close, scale):
     """(signed guard level, reason) in the candle `touched` in which a table says that one of the guards is met."""
-    level_, reason = -np.inf, STOP
-    if hard > 0.0:
-        level_ = sign * level(origin, hard, sign < 0, scale)
-    if trailing > 0.0 and tables[slots[i, b + TRAIL_AT], e] == touched:
-        best = tables[slots[i, b + TRAIL_AT] + 1, e]
-        price = sign * level(origin if best < 0 else close[best], trailing, sign < 0, scale)
-        if price > level_:
-            level_, reason = price, TRAILING
-    if ruin > 0.0:
-        price = sign * level(origin, ruin, sign < 0, scale)
-        if price > level_:
-            level_, reason = price, LIQUIDATION
-    return level_, reason
+    guard, reason = -np.inf, STOP
+    factor = factors[i, b + STOP_AT]
+    if factor > 0.0:
+        guard = sign * level(origin, factor, sign < 0, scale)
+    slot = slots[i, b + TRAIL_AT]
+    if slot >= 0 and tables[slot, e] == touched:
+        best = tables[slot + 1, e]
+        price = sign * level(origin if best < 0 else close[best], factors[i, b + TRAIL_AT], sign < 0, scale)
+        if price > guard:
+            guard, reason = price, TRAILING
+    factor = factors[i, b + RUIN_AT]
+    if factor > 0.0:
+        price = sign * level(origin, factor, sign < 0, scale)
+        if price > guard:
+            guard, reason = price, LIQUIDATION
+    return guard, reason
+
+
+@inlined
+def touched_by_table(e, b, i, slots, tables, stop):
+    """(first candle in which a guard is met, first in which the aim is), `stop` or more where there is none."""
+    guarded, aimed = stop, stop
+    slot = slots[i, b + STOP_AT]
+    if slot >= 0:
+        guarded = np.int64(tables[slot, e])
+    slot = slots[i, b + RUIN_AT]
+    if slot >= 0:
+        guarded = min(guarded, np.int64(tables[slot, e]))
+    slot = slots[i, b + TRAIL_AT]
+    if slot >= 0:
+        guarded = min(guarded, np.int64(tables[slot, e]))
+    slot = slots[i, b + AIM_AT]
+    if slot >= 0:
+        aimed = np.int64(tables[slot, e])
+    return guarded, aimed
 
 
 @jit
-def leave(side, e, due, hold, factors, slots, i, tables, scale, open_, close, edges, later, small, large, shifts, stop):
-    """(exit candle, price before slippage, reason, fills at the open) of a position entered at the open of e.
-
-    `due` is the first candle from e on at whose close an exit rule holds (>= stop: none). Order within a candle: decided
-    before, guard, aim; what lies beyond at the open fills there.
-    """
+def touched_by_blocks(side, e, end, i, factors, scale, open_, close, edges, later, small, large, shifts):
+    """(first candle before `end` in which guard or aim is met, or `end`; signed guard there; its reason; signed aim)."""
     b = 4 * side
     sign = 1.0 - 2.0 * side
     origin = open_[e]
     hard, ruin = factors[i, b + STOP_AT], factors[i, b + RUIN_AT]
-    trailing, aim_factor = factors[i, b + TRAIL_AT], factors[i, b + AIM_AT]
-    decided, why = stop, RULE
-    if hold > 0 and e + hold < stop:
-        decided, why = e + hold, HOLDING
-    if due + 1 < stop and due + 1 <= decided:
-        decided, why = due + 1, RULE
-    by_table = True
-    guarded, aimed = stop, stop
-    for k in range(4):
-        if factors[i, b + k] > 0.0:
-            slot = slots[i, b + k]
-            if slot < 0:
-                by_table = False
-            elif k == AIM_AT:
-                aimed = min(aimed, np.int64(tables[slot, e]))
-            else:
-                guarded = min(guarded, np.int64(tables[slot, e]))
-    aim = -np.inf
-    if by_table:
-        touched = min(guarded, aimed)
-        if decided <= touched and decided < stop:
-            return decided, open_[decided], why, True
-        if touched >= stop:
-            return stop - 1, close[stop - 1], END, False
-        if guarded > aimed:
-            aim = -sign * level(origin, aim_factor, sign > 0, scale)
-            guard, reason = -np.inf, STOP
-        else:
-            guard, reason = guard_at(
-                touched, e, hard, ruin, trailing, slots, tables, b, i, sign, origin, open_, close, scale
-            )
-            if guarded == aimed:
-                aim = -sign * level(origin, aim_factor, sign > 0, scale)
-    else:
-        fixed, reason = -np.inf, STOP
-        trail, ruined = -np.inf, -np.inf
-        if hard > 0.0:
-            fixed = sign * level(origin, hard, sign < 0, scale)
-        if ruin > 0.0:
-            ruined = sign * level(origin, ruin, sign < 0, scale)
-        if trailing > 0.0:
-            trail = sign * level(origin, trailing, sign < 0, scale)
-        if aim_factor > 0.0:
-            aim = -sign * level(origin, aim_factor, sign > 0, scale)
-        touched, trail = walk_to_touch(
-            side, e, decided, max(fixed, ruined), trail, trailing, aim, sign, scale, open_, close, edges, later,
-            small, large, shifts,
-        )  # fmt: skip
-        if touched >= decided:
-            if decided < stop:
-                return decided, open_[decided], why, True
-            return stop - 1, close[stop - 1], END, False
-        guard = fixed
-        if trail > guard:
-            guard, reason = trail, TRAILING
-        if ruined > guard:
-            guard, reason = ruined, LIQUIDATION
-    price = open_[touched]
-    if touched > e:
-        if sign * price <= guard:
-            return touched, price, reason, True
-        if -sign * price < aim:
-            return touched, price, TARGET, True
-    if edges[side, touched] <= guard:
-        return touched, sign * min(guard, sign * price), reason, False
-    return touched, -sign * aim, TARGET, False
+    trailing, aiming = factors[i, b + TRAIL_AT], factors[i, b + AIM_AT]
+    fixed = sign * level(origin, hard, sign < 0, scale) if hard > 0.0 else -np.inf
+    ruined = sign * level(origin, ruin, sign < 0, scale) if ruin > 0.0 else -np.inf
+    trail = sign * level(origin, trailing, sign < 0, scale) if trailing > 0.0 else -np.inf
+    aim = -sign * level(origin, aiming, sign > 0, scale) if aiming > 0.0 else -np.inf
+    touched, trail = walk_to_touch(
+        side, e, end, max(fixed, ruined), trail, trailing, aim, sign, scale, open_, close, edges, later, small, large,
+        shifts,
+    )  # fmt: skip
+    guard, reason = fixed, STOP
+    if trail > guard:
+        guard, reason = trail, TRAILING
+    if ruined > guard:
+        guard, reason = ruined, LIQUIDATION
+    return touched, guard, reason, aim
 
 
 @jit
@@ -124,7 +91,8 @@ def hop(g, i, factors, slots, tables, costs, time_ms, open_, close, edges, later
         entries, buys, long_exits, short_exits, start, stop, returns, out):  # fmt: skip
     """One genome, of combination i, through candles start..stop-1; fills its row `out`, `returns` is scratch. In place.
 
-    `entries` has a bit for every close at which one side alone wants to enter, `buys` for those of the long side.
+    `entries` has a bit for every close at which one side alone wants to enter, `buys` for those of the long side (read
+    when there are two).
     """
     clear_row(out)
     limit = stop - 1
@@ -138,13 +106,19 @@ def hop(g, i, factors, slots, tables, costs, time_ms, open_, close, edges, later
     best, worst = -np.inf, np.inf
     equity = costs.start_equity
     peak, drawdown = equity, 0.0
+    long = g.long_exit > g.long_entry
+    both = long and g.short_exit > g.short_entry
+    by_table = True
+    for k in range(8):
+        by_table &= factors[i, k] == 0.0 or slots[i, k] >= 0
     t = start
     while True:
         t = next_bit(entries, t, limit)
         if t >= limit:
             break
         entry = t + 1
-        long = (buys[t >> 6] >> np.uint64(t & 63)) & np.uint64(1) == np.uint64(1)
+        if both:
+            long = (buys[t >> 6] >> np.uint64(t & 63)) & np.uint64(1) == np.uint64(1)
         price = open_[entry]
         moved = price * (1.0 + slippage) if long else price * (1.0 - slippage)
         entry_price = whole_ticks(moved, long, scale) / scale
@@ -167,10 +141,45 @@ def hop(g, i, factors, slots, tables, costs, time_ms, open_, close, edges, later
                 due_short = next_bit(short_exits, entry, stop)
             due = due_short
         side = 0 if long else 1
-        left, price, reason, at_open = leave(
-            side, entry, due, hold, factors, slots, i, tables, scale, open_, close, edges, later, small, large,
-            shifts, stop,
-        )  # fmt: skip
+        sign = 1.0 if long else -1.0
+        decided, why = stop, RULE
+        if hold > 0 and entry + hold < stop:
+            decided, why = entry + hold, HOLDING
+        if due + 1 < stop and due + 1 <= decided:
+            decided, why = due + 1, RULE
+        guard, aim, reason = -np.inf, -np.inf, STOP
+        if by_table:
+            guarded, aimed = touched_by_table(entry, 4 * side, i, slots, tables, stop)
+            touched = min(guarded, aimed)
+            if touched < decided:
+                if guarded <= aimed:
+                    guard, reason = guard_at(
+                        touched, entry, 4 * side, i, factors, slots, tables, sign, price, open_, close, scale
+                    )
+                if aimed <= guarded:
+                    aim = -sign * level(price, factors[i, 4 * side + AIM_AT], long, scale)
+        else:
+            touched, guard, reason, aim = touched_by_blocks(
+                side, entry, decided, i, factors, scale, open_, close, edges, later, small, large, shifts
+            )
+        # What was decided before goes first, then guard before aim; what lies beyond at the open fills there.
+        at_open = True
+        if touched >= decided:
+            if decided < stop:
+                left, price, reason = decided, open_[decided], why
+            else:
+                left, price, reason, at_open = stop - 1, close[stop - 1], END, False
+        else:
+            left = touched
+            price = open_[left]
+            if left > entry and sign * price <= guard:
+                at_open = True
+            elif left > entry and -sign * price < aim:
+                reason = TARGET
+            elif edges[side, left] <= guard:
+                price, at_open = sign * min(guard, sign * price), False
+            else:
+                price, reason, at_open = -sign * aim, TARGET, False
         size = lots / lot_scale
         entry_notional = size * entry_price
         slip = 0.0 if reason == TARGET else slippage
@@ -226,11 +235,8 @@ def hop_batch(order, genomes, index, kind_of, factors, slots, bits, enterable, t
                     sells = buys[w]
                     buys[w] = entries[w]
                     entries[w] ^= sells
-            else:
-                buys[:] = entries
         else:
             join_all(bits, index, g.short_entry, g.short_exit, enterable, entries)
-            buys[:] = np.uint64(0)
         if g.short_entry > g.long_exit:
             join_any(bits, index, g.long_exit, g.short_entry, long_exits)
         if g.end > g.short_exit:

@@ -45,7 +45,7 @@ def jit(function: Callable[..., Any], inline: str = "never") -> Any:
     before = config.CACHE_DIR
     config.CACHE_DIR = _FOLDER
     try:
-        return numba.njit(cache=True, nogil=True, error_model="numpy", inline=inline)(function)
+        return numba.njit(cache=True, nogil=True, error_model="numpy", inline=inline, _nrt=False)(function)
     finally:
         config.CACHE_DIR = before
 

@@ -33,7 +33,7 @@ class Population(msgspec.Struct, frozen=True, eq=False):
 
 
 class Numbering:
-    """Numbers rules and risks by value. Objects seen before are known by identity: hashing a rule costs more than its backtest."""
+    """Numbers rules and risks by value. Objects seen before are known by identity, which is faster than hashing."""
 
     def __init__(self, kept: int = KEPT) -> None:
         self._kept = kept

@@ -128,5 +128,16 @@ class TouchTables:
                 factors = np.array([f for f, _ in part])
                 rows = np.array([s for _, s in part], dtype=np.int64)
                 first_touch(
-                    self._open, edges, later, factors, sign, strict, self._scale, values, stack, rows, self.tables
+                    self._open,
+                    edges,
+                    later,
+                    factors,
+                    sign,
+                    strict,
+                    self._scale,
+                    values,
+                    stack,
+                    np.zeros_like(rows),
+                    rows,
+                    self.tables,
                 )

@@ -8,8 +8,6 @@ Entries are visited from the last to the first with a stack of the running minim
 its top, so that the first candle at or below a level is found by bisection, mostly at the place found last.
 """
 
-import numpy as np
-
 from kernels.jit import inlined, jit
 from kernels.loop import level
 
@@ -57,14 +55,13 @@ def find(values, height, wanted, strict, hint):
 
 
 @jit
-def first_touch(open_, at_entry, later, factors, sign, strict, scale, values, stack, slots, tables):
+def first_touch(open_, at_entry, later, factors, sign, strict, scale, values, stack, hints, slots, tables):
     """Fill tables[slots[k]] (int32[n]): the first candle from entry e on that meets open[e] * factors[k], n when none.
 
-    In place; `values` float64[n] and `stack` int32[n] are scratch. O(levels x n).
+    In place; `values` float64[n] and `stack` int32[n] are scratch, `hints` int64[K] zeros. O(levels x n).
     """
     n = len(open_)
     height = 0
-    hints = np.zeros(len(factors), dtype=np.int64)
     for e in range(n - 1, -1, -1):
         for k in range(len(factors)):
             wanted = sign * level(open_[e], factors[k], sign < 0, scale)
