@@ -36,6 +36,7 @@ class Follower:
     async def follow(self, timeout_s: float) -> bool:
         """Fold in what is new; True when there was something. Never stops half-way: what follows would be lost."""
         messages = await self._tail.next(timeout_s)
+        self._context.step(EVENTS=self.position)
         for stored in messages:
             self._model.saw(stored)
             try:

@@ -33,7 +33,7 @@ _FEED_NAMES = ["STREAM.PURGE.WORK", "CONSUMER.DURABLE.CREATE.WORK.>", "CONSUMER.
 # Buckets in memory do not outlive the server: its owner makes them anew after every start.
 _BUCKET_NAMES = ["STREAM.CREATE.KV_PRESENCE", "STREAM.CREATE.KV_LEASE"]
 _READ = [f"{_API}.{name}" for name in _READ_NAMES]
-_AGENT = [*_READ, "$KV.PRESENCE.>", "$KV.LEASE.>", "parked.>"]
+_AGENT = [*_READ, "$KV.PRESENCE.>", "$KV.LEASE.>", "parked.>", "log.*.*"]
 
 #: role -> what it may publish, beside its own inbox to listen on.
 ROLES: dict[str, list[str]] = {
@@ -51,7 +51,7 @@ ROLES: dict[str, list[str]] = {
     "validator": [*_AGENT, "ev.mining.unit.>", "ev.strategy.>", "ev.ops.kernel.>"],
     "projector": [*_AGENT],
     "watchdog": [*_AGENT, "ev.ops.>", *(f"{_API}.{name}" for name in _BUCKET_NAMES)],
-    "web": [*_READ, "ev.cmd.>"],
+    "web": [*_READ, "$KV.PRESENCE.>", "log.*.*", "ev.cmd.campaign.*.requested"],
 }
 _MINER_ALLOW = ["sluice.api.>", "$JS.ACK.WORK.>", "parked.miner.*.*"]
 #: (subject where the streams are, name in the account that imports it; "" = the same)
@@ -65,6 +65,7 @@ _AGENT_SERVICES = [(f"$JS.API.{name}", f"{_API}.{name}") for name in (*_READ_NAM
         "ckpt.>",
         "art.>",
         "telem.>",
+        "log.*.*",
         "parked.>",
         "$KV.PRESENCE.>",
         "$KV.LEASE.>",
@@ -74,7 +75,7 @@ _MINER_SERVICES = [
     ("$JS.API.CONSUMER.MSG.NEXT.WORK.*", f"{MINER_WIRE.api}.CONSUMER.MSG.NEXT.WORK.*"),
     *(
         (f"$JS.API.STREAM.MSG.GET.{s}", f"{MINER_WIRE.api}.STREAM.MSG.GET.{s}")
-        for s in ("CLAIM", "RESULT", "CKPT", "ARTIFACTS")
+        for s in ("CLAIM", "RESULT", "CKPT", "ARTIFACTS", "KV_PRESENCE")
     ),
     ("$JS.ACK.WORK.>", ""),
     ("claim.*.*.*.*", ""),
@@ -82,6 +83,7 @@ _MINER_SERVICES = [
     ("ckpt.*.*.*.*", ""),
     ("art.*.*.*", ""),
     ("telem.*.*.*", ""),
+    ("log.*.*", ""),
     ("parked.miner.*.*", ""),
     ("$KV.PRESENCE.*.*", "presence.*.*"),
 ]
@@ -97,7 +99,7 @@ class Accounts(msgspec.Struct):
 
 
 def miner_rights(host: str) -> list[str]:
-    """A machine writes claims, results, checkpoints, artifacts and heartbeats under its own host token only."""
+    """A machine writes claims, results, checkpoints, artifacts, logs and heartbeats under its own host token only."""
     return [
         *_MINER_ALLOW,
         f"claim.*.*.{host}.*",
@@ -105,6 +107,7 @@ def miner_rights(host: str) -> list[str]:
         f"ckpt.*.*.{host}.*",
         f"art.{host}.*.*",
         f"telem.{host}.*.*",
+        f"log.{host}.*",
         f"presence.{host}.*",
     ]
 

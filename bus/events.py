@@ -210,7 +210,7 @@ class StrategyValidated(EventData, frozen=True):
 
 
 class AgentStarted(EventData, frozen=True):
-    """The supervisor of `host` started an agent process."""
+    """The watchdog of `host` started an agent."""
 
     kind: str
     host: str
@@ -219,13 +219,32 @@ class AgentStarted(EventData, frozen=True):
 
 
 class AgentStopped(EventData, frozen=True):
-    """An agent process ended with status `exit` (negative: a signal); `wanted`: it was asked to."""
+    """An agent ended with status `exit` (negative: a signal; null: nobody saw it); `wanted`: the instance was stopping."""
 
     kind: str
     host: str
     pid: int
-    exit: int
+    exit: int | None
     wanted: bool
+
+
+class AgentStalled(EventData, frozen=True):
+    """The agent runs, but shows no sign of life or of progress; the watchdog ends and replaces it."""
+
+    kind: str
+    host: str
+    pid: int
+    reason: str
+
+
+class AgentGaveUp(EventData, frozen=True):
+    """The agent ended `deaths` times within `window_s`: left alone for `retry_s` (0: until someone starts it)."""
+
+    kind: str
+    host: str
+    deaths: int
+    window_s: float
+    retry_s: float
 
 
 class KernelFlagged(EventData, frozen=True):
@@ -261,7 +280,9 @@ REGISTRY: dict[str, EventType] = {
     "strategy.strategy.discovered": EventType(StrategyDiscovered, 1),
     "strategy.strategy.validated": EventType(StrategyValidated, 1),
     "ops.agent.started": EventType(AgentStarted, 1),
-    "ops.agent.stopped": EventType(AgentStopped, 1),
+    "ops.agent.stopped": EventType(AgentStopped, 2),
+    "ops.agent.stalled": EventType(AgentStalled, 1),
+    "ops.agent.gave_up": EventType(AgentGaveUp, 1),
     "ops.kernel.flagged": EventType(KernelFlagged, 1),
 }
 _NAMES: dict[type[Any], str] = {entry.struct: name for name, entry in REGISTRY.items()}

@@ -12,7 +12,7 @@ from bus.streams import stream_specs
 
 
 class Flow(NamedTuple):
-    """`publishers` and `consumers` are agents, or `cli` and `supervisor`; the projector reads every event besides."""
+    """`publishers` and `consumers` are agents, or `cli`; the projector reads every event besides."""
 
     publishers: tuple[str, ...]
     consumers: tuple[str, ...] = ()
@@ -21,7 +21,7 @@ class Flow(NamedTuple):
 FLOW: dict[str, Flow] = {
     "data.dataset.imported": Flow(("cli",), ("cli", "dispatcher")),
     "data.holdout.looked": Flow(("cli",)),
-    "cmd.campaign.requested": Flow(("cli",), ("dispatcher",)),
+    "cmd.campaign.requested": Flow(("cli", "web"), ("dispatcher",)),
     "mining.campaign.refused": Flow(("dispatcher",), ("cli", "dispatcher")),
     "mining.campaign.opened": Flow(("dispatcher",), ("dispatcher", "validator")),
     "mining.campaign.finished": Flow(("dispatcher",), ("cli", "dispatcher")),
@@ -37,22 +37,30 @@ FLOW: dict[str, Flow] = {
     "mining.unit.parked": Flow(("validator",), ("cli", "dispatcher", "validator")),
     "strategy.strategy.discovered": Flow(("validator",), ("validator",)),
     "strategy.strategy.validated": Flow(("validator",), ("validator",)),
-    "ops.agent.started": Flow(("supervisor",)),
-    "ops.agent.stopped": Flow(("supervisor",)),
+    "ops.agent.started": Flow(("watchdog",), ("watchdog",)),
+    "ops.agent.stopped": Flow(("watchdog",), ("watchdog",)),
+    "ops.agent.stalled": Flow(("watchdog",), ("watchdog",)),
+    "ops.agent.gave_up": Flow(("watchdog",), ("watchdog",)),
     "ops.kernel.flagged": Flow(("validator",)),
 }
 
 #: Streams beside EVENTS: who writes, who reads.
 STREAM_FLOW: dict[str, Flow] = {
-    "EVENTS": Flow(("cli", "dispatcher", "supervisor", "validator"), ("cli", "dispatcher", "projector", "validator")),
+    "EVENTS": Flow(
+        ("cli", "dispatcher", "validator", "watchdog", "web"),
+        ("cli", "dispatcher", "projector", "validator", "watchdog", "web"),
+    ),
     "WORK": Flow(("dispatcher",), ("miner",)),
-    "CLAIM": Flow(("miner",), ("miner", "validator")),
+    "CLAIM": Flow(("miner",), ("miner", "validator", "watchdog")),
     "RESULT": Flow(("miner",), ("miner", "validator")),
     "CKPT": Flow(("miner",), ("miner",)),
-    "ARTIFACTS": Flow(("cli", "miner"), ("dispatcher", "miner", "validator")),
-    "TELEM": Flow(("miner",)),
+    "ARTIFACTS": Flow(("cli", "miner"), ("dispatcher", "miner", "validator", "web")),
+    "TELEM": Flow(("miner", "watchdog"), ("watchdog", "web")),
+    "LOGS": Flow(("dispatcher", "miner", "projector", "validator", "watchdog", "web"), ("cli",)),
     "PARKED": Flow(("dispatcher", "miner", "projector", "validator"), ("cli",)),
-    "KV_PRESENCE": Flow(("dispatcher", "miner", "projector", "validator"), ("cli", "dispatcher")),
+    "KV_PRESENCE": Flow(
+        ("dispatcher", "miner", "projector", "validator", "watchdog", "web"), ("cli", "dispatcher", "watchdog", "web")
+    ),
     "KV_LEASE": Flow(("dispatcher", "validator"), ("dispatcher", "validator")),
 }
 

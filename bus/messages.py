@@ -10,6 +10,10 @@ import msgspec
 AgentState = Literal["starting", "alive", "stalled", "stopped", "dead"]
 
 
+#: Claims without progress after which nobody tries again.
+POISON_ATTEMPTS = 3
+
+
 class Claim(msgspec.Struct, frozen=True):
     """Who works on a replica. Published by compare-and-set over all claims of the unit; the newest of the replica holds.
 
@@ -44,7 +48,12 @@ class Checkpoint(msgspec.Struct, frozen=True):
 
 
 class Presence(msgspec.Struct, frozen=True):
-    """A heartbeat. `done`: units answered, events projected, verdicts given … since the agent started; `lane`: miners only."""
+    """A heartbeat. `done`: units answered, events projected, verdicts given … since the agent started; `lane`: miners only.
+
+    What a watchdog judges by: `progress` rises with every turn of the main loop and every generation of a search
+    (-1: not told); `positions`: how far each stream was read; `work`: the replica that a miner holds, as unit.replica;
+    `quiet_s`: how long the present step may take without progress where that is long (loading, re-evaluating).
+    """
 
     agent: str
     kind: str
@@ -58,6 +67,20 @@ class Presence(msgspec.Struct, frozen=True):
     slot: str = ""
     lane: str = ""
     detail: str = ""
+    progress: int = -1
+    positions: dict[str, int] = {}
+    work: str = ""
+    quiet_s: float = 0.0
+
+
+class LogLine(msgspec.Struct, frozen=True):
+    """One line of an agent's log, on `log.<host>.<agent>`."""
+
+    time: str
+    level: str
+    agent: str
+    host: str
+    message: str
 
 
 class Progress(msgspec.Struct, frozen=True):

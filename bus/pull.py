@@ -24,8 +24,11 @@ class Pull:
     earlier request still brings while nobody waits goes back at once (a delivery that lay about may be another's by now).
     """
 
-    def __init__(self, bus: Bus, stream: str, consumer: str, batch: int, expires_s: float = 5.0) -> None:
+    def __init__(
+        self, bus: Bus, stream: str, consumer: str, batch: int, expires_s: float = 5.0, *, ordered: bool = False
+    ) -> None:
         self.bus = bus
+        self._ordered = ordered
         self._subject = f"{bus.wire.api}.CONSUMER.MSG.NEXT.{stream}.{consumer}"
         self._batch = batch
         self._expires_s = expires_s
@@ -106,6 +109,9 @@ class Pull:
         finally:
             self._waiting = False
 
+    def _silent(self) -> bool:
+        return time.monotonic() - self._heard > 2.5 * self._heartbeat_s
+
     async def _next(self, deadline: float) -> list[Msg]:
         while not self._buffer:
             if self._gone:
@@ -114,7 +120,15 @@ class Pull:
             now = time.monotonic()
             if now >= deadline:
                 return []
-            if self._wanted <= 0 or now - self._heard > 2.5 * self._heartbeat_s:
+            if self._wanted > 0 and self._silent():
+                await asyncio.sleep(0.05)  # we may have been busy ourselves: let in what waits on the socket
+                if self._buffer or not self._silent():
+                    continue
+                if self._ordered:
+                    # What the request has brought may be lost: its reader must start anew from its position.
+                    raise ConsumerGone(f"{self._subject}: no sign of life")
+                self._wanted = 0
+            if self._wanted <= 0:
                 await self._ask()
             self._arrived.clear()
             # Wake at least once a heartbeat, so that a silent server is noticed and asked anew.

@@ -5,7 +5,6 @@ import json
 import os
 import re
 import shutil
-import signal
 import socket
 import subprocess
 import sys
@@ -14,15 +13,16 @@ import urllib.error
 import urllib.request
 from pathlib import Path
 
-import psutil
-
 from bus.accounts import Accounts, accounts_conf, write_private
 from bus.client import Bus, Credentials
+from bus.processes import Proc, Process, start_of, stop_all
 from bus.settings import Settings, StateDir
-from domain.errors import BadInput, Unreachable
+from domain.errors import Unreachable
 
 MIN_VERSION = (2, 12)
 GIB = 1024**3
+LOG_BYTES = 2 * 1024**2
+LOG_FILES = 5
 
 
 def find_server() -> str:
@@ -61,12 +61,14 @@ def free_port() -> int:
         return int(s.getsockname()[1])
 
 
-def check_port(port: int) -> None:
+def check_port(port: int, address: str = "127.0.0.1") -> None:
     """Unreachable when something listens there already."""
     with socket.socket() as s:
         s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
-            s.bind(("127.0.0.1", port))
+            s.bind((address, port))
+        except socket.gaierror as e:
+            raise Unreachable(f"{address} is no address of this machine; correct nats_listen in sluice.toml") from e
         except OSError as e:
             raise Unreachable(
                 f"port {port} is taken; stop what uses it, or choose another with --nats-port (0 = any free one)"
@@ -87,18 +89,22 @@ def store_limit(state: StateDir, settings: Settings) -> int:
 
 
 class Server:
-    """A child process running nats-server on `state`'s store."""
+    """A process running nats-server on `state`'s store: started here, or taken over from an earlier watchdog."""
 
     def __init__(self, state: StateDir, accounts: Accounts, settings: Settings, port: int) -> None:
         self.state, self.accounts, self.settings, self.port = state, accounts, settings, port
         self.monitor_port = free_port()
         self.binary = find_server()
         self.version = server_version(self.binary)
-        self.process: subprocess.Popen[bytes] | None = None
+        self.process: Process | None = None
 
     @property
     def url(self) -> str:
-        return f"nats://127.0.0.1:{self.port}"
+        everywhere = self.settings.nats_listen in ("0.0.0.0", "::", "")
+        return f"nats://{'127.0.0.1' if everywhere else self.settings.nats_listen}:{self.port}"
+
+    def adopt(self, proc: Proc, monitor_port: int) -> None:
+        self.process, self.monitor_port = Process(proc), monitor_port
 
     def write_conf(self, *, setup: bool) -> None:
         jetstream = {
@@ -108,7 +114,10 @@ class Server:
             "max_memory_store": GIB // 4,
         }
         head = {
-            "listen": f"127.0.0.1:{self.port}",
+            "listen": f"{self.settings.nats_listen}:{self.port}",
+            "log_file": str(self.state.logs / "nats-server.log"),
+            "logfile_size_limit": LOG_BYTES,
+            "logfile_max_num": LOG_FILES,
             "http": f"127.0.0.1:{self.monitor_port}",
             "server_name": "sluice",
             "max_payload": 8 * 1024 * 1024,
@@ -123,26 +132,22 @@ class Server:
 
     async def start(self, *, setup: bool = False, timeout_s: float = 20.0) -> None:
         """Start and wait for /healthz; Unreachable with the server's own last words when it dies."""
-        check_port(self.port)
+        check_port(self.port, self.settings.nats_listen)
         self.write_conf(setup=setup)
-        log_path = self.state.logs / "nats-server.log"
-        with log_path.open("ab") as out:
-            self.process = subprocess.Popen(
+        log_path, out_path = self.state.logs / "nats-server.log", self.state.logs / "nats-server.out"
+        with out_path.open("wb") as out:
+            popen = subprocess.Popen(
                 [self.binary, "-c", str(self.state.server_conf)],
                 stdout=out,
                 stderr=out,
                 stdin=subprocess.DEVNULL,
                 start_new_session=True,
             )
+        self.process = Process(Proc("nats-server", popen.pid, start_of(popen.pid)), popen)
         deadline = time.monotonic() + timeout_s
         while True:
-            if self.process.poll() is not None:
-                words = [
-                    line
-                    for line in log_path.read_text(errors="replace").splitlines()
-                    if "[FTL]" in line or "[ERR]" in line
-                ]
-                last = words[-1].partition("] ")[2] if words else f"exit status {self.process.returncode}"
+            if not self.process.running():
+                last = _last_words((out_path, log_path)) or f"exit status {self.process.exit}"
                 raise Unreachable(f"nats-server did not start: {last} (whole log: {log_path})")
             if await asyncio.to_thread(self.healthy):
                 return
@@ -159,20 +164,22 @@ class Server:
             return False
 
     def running(self) -> bool:
-        return self.process is not None and self.process.poll() is None
+        return self.process is not None and self.process.running()
 
     async def stop(self, timeout_s: float = 4.0) -> None:
-        """SIGTERM, wait, then kill: only the process that we started."""
-        p = self.process
-        if p is None or p.poll() is not None:
-            return
-        p.terminate()
-        deadline = time.monotonic() + timeout_s
-        while p.poll() is None and time.monotonic() < deadline:
-            await asyncio.sleep(0.02)
-        if p.poll() is None:
-            p.kill()
-            p.wait()
+        """SIGTERM, wait, then kill: only our own process."""
+        if self.process is not None:
+            await stop_all([self.process], timeout_s)
+
+
+def _last_words(paths: tuple[Path, ...]) -> str:
+    """Why the server says it ended."""
+    for path in paths:
+        lines = path.read_text(errors="replace").splitlines() if path.exists() else []
+        words = [line for line in lines if "[FTL]" in line or "[ERR]" in line or line.startswith("nats-server: ")]
+        if words:
+            return words[-1].rpartition("] ")[2].removeprefix("nats-server: ")
+    return ""
 
 
 class ForeignServer:
@@ -182,7 +189,7 @@ class ForeignServer:
         self.url = url
         self.version = "unknown"
         self.monitor_port = 0
-        self.process: subprocess.Popen[bytes] | None = None
+        self.process: Process | None = None
 
     async def start(self) -> None:
         """Unreachable when it does not answer or is too old."""
@@ -204,22 +211,3 @@ class ForeignServer:
 
     async def stop(self, timeout_s: float = 0.0) -> None:
         """Not ours to stop."""
-
-
-def stop_leftover(pid: int, create_time: float, timeout_s: float = 4.0) -> bool:
-    """End a process of an earlier run, known by id **and** start time; False when it is no longer there."""
-    try:
-        p = psutil.Process(pid)
-        if abs(p.create_time() - create_time) > 0.05:
-            return False
-        p.send_signal(signal.SIGTERM)
-        try:
-            p.wait(timeout_s)
-        except psutil.TimeoutExpired:
-            p.kill()
-            p.wait(timeout_s)
-    except psutil.NoSuchProcess:
-        return False
-    except psutil.AccessDenied as e:
-        raise BadInput(f"process {pid} of an earlier run cannot be ended: {e}") from e
-    return True

@@ -1,20 +1,42 @@
 """What precedes the bus: `DIR/sluice.toml`, and where things lie in a state directory."""
 
 import os
+import re
 import socket
 import tomllib
 from pathlib import Path
+from typing import Literal
 
 import msgspec
 
 from bus.subjects import host_token
 from domain.errors import BadInput, Unreachable
 
+#: What an [agents.NAME] table may be about; a miner also by its slot (miner-2).
+KINDS = (
+    "light", "dispatcher", "validator", "projector", "miner", "web", "nats-server", "auditor", "deployer", "notifier",
+)  # fmt: skip
+
+
+class AgentSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """An [agents.NAME] table. `restart = "never"`: once it has ended it stays so. `alone`: a process of its own."""
+
+    restart: Literal["always", "never"] = "always"
+    alone: bool = False
+
 
 class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """All keys of sluice.toml with their defaults; intervals in seconds."""
+    """All keys of sluice.toml with their defaults; intervals in seconds.
+
+    The watchdog looks every `check_s`. An agent is stalled after `silent_s` without a heartbeat, after `stall_s`
+    without progress, and when it is not ready `start_s` after its start (which may compile kernels). It is restarted
+    after `backoff_s`, doubled each time, at most `restart_limit` times within `restart_window_s`, then left alone
+    for `cooldown_s`. Agents whose watchdog and `sluice up` are both gone stop by themselves after `orphan_s`.
+    """
 
     nats_port: int = 4222
+    nats_listen: str = "127.0.0.1"  # other machines can join when this is an address that they reach
+    http: str = ""  # HOST:PORT of the pages
     miners: int = 0  # 0 = one a core
     host: str = ""  # "" = this machine's name
     heartbeat_s: float = 2.0
@@ -28,8 +50,20 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     replica_limit: int = 5
     restart_limit: int = 3
     restart_window_s: float = 300.0
+    cooldown_s: float = 300.0
+    backoff_s: float = 0.5
+    check_s: float = 2.0
+    silent_s: float = 20.0
+    stall_s: float = 120.0
+    start_s: float = 180.0
+    orphan_s: float = 10.0
     stop_s: float = 4.0
     max_store_mb: int = 0  # 0 = three quarters of the free space
+    agents: dict[str, AgentSettings] = {}
+
+    def agent(self, name: str) -> AgentSettings:
+        """The table of this very agent (miner-2), else that of its kind (miner), else the defaults."""
+        return self.agents.get(name) or self.agents.get(re.sub(r"-\d+$", "", name)) or AgentSettings()
 
     def host_name(self) -> str:
         return host_token(self.host or socket.gethostname())
@@ -76,6 +110,33 @@ class StateDir:
         if not self.config.exists():
             return Settings()
         try:
-            return msgspec.convert(tomllib.loads(self.config.read_text()), Settings)
+            settings = msgspec.convert(tomllib.loads(self.config.read_text()), Settings)
+            check_settings(settings)
+            return settings
         except (tomllib.TOMLDecodeError, msgspec.ValidationError, UnicodeDecodeError) as e:
             raise BadInput(f"{self.config} cannot be used: {e}; nothing was started") from e
+        except BadInput as e:
+            raise BadInput(f"{self.config} cannot be used: {e}; nothing was started") from e
+
+
+_PORTS = range(65_536)
+
+
+def check_settings(settings: Settings) -> None:
+    """BadInput with the key when a value has the right type and makes no sense all the same."""
+    for name in Settings.__struct_fields__:
+        value = getattr(settings, name)
+        if name.endswith("_s") and name != "cooldown_s" and not 0 < value < 1e7:
+            raise BadInput(f"{name} must be more than 0 seconds, not {value:g}")
+    if settings.nats_port not in _PORTS:
+        raise BadInput(f"nats_port must be 0 to 65535, not {settings.nats_port}")
+    for name, low, high in (("miners", 0, 1024), ("max_ack_pending", 2, 100_000), ("replica_limit", 1, 64)):
+        if not low <= getattr(settings, name) <= high:
+            raise BadInput(f"{name} must be {low} to {high}, not {getattr(settings, name)}")
+    if settings.max_store_mb < 0:
+        raise BadInput("max_store_mb must be 0 (three quarters of the free space) or more")
+    if settings.restart_limit < 0 or settings.cooldown_s < 0:
+        raise BadInput("restart_limit and cooldown_s must not be negative")
+    for name in settings.agents:
+        if name not in KINDS and not re.fullmatch(r"miner-\d+", name):
+            raise BadInput(f"[agents.{name}] names no agent; known are {', '.join(KINDS)} and miner-1, miner-2 …")

@@ -95,6 +95,7 @@ def stream_specs(presence_ttl_s: float = 30.0, lease_ttl_s: float = 10.0) -> tup
             "ARTIFACTS", ["art.>"], "datasets and sets of tried genomes, in chunks, by SHA-256", max_msgs_per_subject=1
         ),
         _stream("TELEM", ["telem.>"], "progress of miners", max_age=DAY, max_bytes=64 * MIB),
+        _stream("LOGS", ["log.>"], "logs of all agents of all machines", max_age=7 * DAY, max_bytes=64 * MIB),
         _stream("PARKED", ["parked.>"], "messages that could not be handled, with the reason", **forever),
         _bucket("PRESENCE", presence_ttl_s, "heartbeats of all agents"),
         _bucket("LEASE", lease_ttl_s, "which agent of a kind is the active one"),

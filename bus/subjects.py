@@ -4,13 +4,13 @@ import re
 
 from domain.errors import BadInput
 
-_TOKEN = re.compile(r"^[A-Za-z0-9_-]{1,128}$")
+_TOKEN = re.compile(r"[A-Za-z0-9_-]{1,128}")
 
 
 def token(value: str | int) -> str:
     """A single subject token; BadInput when it has dots, wildcards or spaces (a host name is made safe by `host_token`)."""
     text = str(value)
-    if not _TOKEN.match(text):
+    if not _TOKEN.fullmatch(text):
         raise BadInput(f"{text!r} cannot stand in a subject: only letters, digits, _ and - are allowed")
     return text
 
@@ -78,6 +78,15 @@ def artifact(host: str, sha256: str, part: int | str) -> str:
 
 def progress(host: str, agent: str) -> str:
     return f"telem.{token(host)}.{token(agent)}.progress"
+
+
+def agent_log(host: str, agent: str) -> str:
+    return f"log.{token(host)}.{token(agent)}"
+
+
+def ops_report(host: str) -> str:
+    """Where the watchdog of a joined machine says what became of its agents."""
+    return f"telem.{token(host)}.watchdog.ops"
 
 
 def parked(by: str, stream: str, seq: int) -> str:

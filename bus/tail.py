@@ -25,6 +25,7 @@ class Tail:
         self._batch = batch
         self._pull: Pull | None = None
         self._consumer_seq = 0
+        self._reopen = False
 
     async def _open(self) -> Pull:
         name = f"tail-{uuid.uuid4().hex[:12]}"
@@ -46,7 +47,7 @@ class Tail:
         reply = msgspec.json.decode((await self.bus.request(subject, payload, timeout_s=3.0)).data)
         if "error" in reply:
             raise Unreachable(f"cannot follow {self.stream}: {reply['error'].get('description')}")
-        pull = Pull(self.bus, self.stream, name, self._batch)
+        pull = Pull(self.bus, self.stream, name, self._batch, ordered=True)
         await pull.start()
         self._consumer_seq = 0
         return pull
@@ -54,6 +55,9 @@ class Tail:
     async def next(self, timeout_s: float) -> list[Stored]:
         """New messages in order, or an empty list after `timeout_s` (also while the server is away)."""
         try:
+            if self._reopen:
+                self._reopen = False
+                await self._drop()
             if self._pull is None:
                 self._pull = await self._open()
             return self._accept(await self._pull.next(timeout_s))
@@ -74,6 +78,8 @@ class Tail:
                 raise ConsumerGone(f"{self.stream}: consumer sequence {consumer_seq} after {self._consumer_seq}")
             self._consumer_seq = consumer_seq
             self.position = seq
+            # An empty message ends a streamed reply across accounts: what follows it would never arrive.
+            self._reopen = self._reopen or not m.data
             out.append(Stored(m.subject, seq, m.data, m.headers or {}, tokens[-2]))
         return out
 

@@ -12,7 +12,7 @@ import sys
 from collections.abc import Sequence
 
 from bus.runtime import VERSION
-from cli.commands import backtest, bench, campaigns, data, events, instance, mine, replay, strategies
+from cli.commands import backtest, bench, campaigns, creds, data, events, instance, logs, mine, replay, strategies
 from domain.errors import BadInput, SluiceError, Unreachable
 
 
@@ -20,7 +20,7 @@ def build_parser() -> argparse.ArgumentParser:
     p = argparse.ArgumentParser(prog="sluice", description="Mine, prove and inspect trading strategies.")
     p.add_argument("--version", action="version", version=f"sluice {VERSION}")
     sub = p.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for module in (instance, data, mine, campaigns, strategies, backtest, bench, events, replay):
+    for module in (instance, creds, logs, data, mine, campaigns, strategies, backtest, events, replay, bench):
         module.add(sub)
     return p
 

@@ -1,26 +1,17 @@
-"""What a person can ask for, as events: register a dataset, request a campaign, follow it to its end."""
+"""What a person can ask for, as events: register a dataset, find one, follow a campaign to its end."""
 
 from collections.abc import AsyncIterator, Callable
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from uuid import uuid4
 
 from bus import events as ev
 from bus.artifacts import put_artifact
 from bus.client import Bus, Expect
-from bus.envelope import Event, decode_event, make_event, now_rfc3339
-from bus.subjects import entity_filter
+from bus.envelope import Event, decode_event, make_event, now_rfc3339, read_event
 from bus.tail import Tail
 from domain.candles import Candles, DatasetInfo
 from domain.errors import BadInput
-from domain.execution import ExecutionModel, MarketRules
 from domain.hashing import derived_id
-from domain.risk import RISK_LEVELS, Level
-from domain.specs import CampaignSpec, SearchSpec, split_windows, validate_campaign
 from market.store import DatasetStore
-
-#: Smallest order in quote currency that a venue takes (recorded product lists of the venues).
-MIN_NOTIONAL = {"coinbase": 1.0, "kraken": 5.0}
 
 
 async def register_dataset(bus: Bus, store: DatasetStore, candles: Candles, source: str, host: str) -> str:
@@ -45,13 +36,17 @@ async def find_dataset(bus: Bus, wanted: str) -> tuple[str, DatasetInfo]:
 
     fits: dict[str, DatasetInfo] = {}
     async for stored in bus.read("EVENTS", 1, "ev.data.dataset.*.imported"):
-        data = decode_event(stored.data).payload()
+        try:
+            data = read_event(stored.subject, stored.data).payload()
+        except BadInput:
+            continue  # parked by those whose work it is
         assert isinstance(data, ev.DatasetImported)
         try:
             named = market_of(Path(f"{wanted}.parquet")) == (data.info.venue, data.info.symbol, data.info.granularity_s)
         except BadInput:
             named = False
-        if named or data.hash.startswith(wanted) or wanted == data.info.symbol:
+        by_hash = len(wanted) >= 4 and data.hash.startswith(wanted)
+        if named or by_hash or wanted == data.info.symbol:
             fits[data.hash] = data.info
     if not fits:
         raise BadInput(
@@ -60,53 +55,6 @@ async def find_dataset(bus: Bus, wanted: str) -> tuple[str, DatasetInfo]:
     if len(fits) > 1:
         raise BadInput(f"{wanted!r} fits {len(fits)} datasets ({', '.join(h[:12] for h in fits)}); name one by its id")
     return fits.popitem()
-
-
-def execution_for(info: DatasetInfo) -> ExecutionModel:
-    """Default costs with the market's own increments, as found in its data."""
-    rules = MarketRules(info.price_decimals, info.volume_decimals, MIN_NOTIONAL.get(info.venue, 0.0))
-    return ExecutionModel(market=rules)
-
-
-def campaign_spec(
-    digest: str, info: DatasetInfo, *, units: int, replicas: int, seed: int, risk: Level, population: int, generations: int,
-    candles: int, grammar: str, name: str,
-) -> CampaignSpec:  # fmt: skip
-    """A validated spec over the dataset's last `candles` candles (0 = all); BadInput says what does not fit."""
-    if risk not in RISK_LEVELS:
-        raise BadInput(f"--risk must be one of {', '.join(RISK_LEVELS)}, not {risk}")
-    search = SearchSpec(
-        dataset=digest,
-        venue=info.venue,
-        symbol=info.symbol,
-        granularity_s=info.granularity_s,
-        windows=split_windows(info.candles, candles),
-        execution=execution_for(info),
-        risk=risk,
-        grammar=grammar,
-        population=population,
-        generations=generations,
-        trades_wanted=RISK_LEVELS[risk].trades_wanted,
-    )
-    spec = CampaignSpec(search, units, replicas, seed, name)
-    validate_campaign(spec)
-    return spec
-
-
-async def request_campaign(bus: Bus, spec: CampaignSpec, by: str, valid_s: float = 600.0) -> str:
-    """Publish the command; returns the campaign's id. The dispatcher answers with opened or refused."""
-    campaign = str(uuid4())
-    until = (datetime.now(UTC) + timedelta(seconds=valid_s)).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-    event = make_event(
-        ev.CampaignRequested(spec, until, by),
-        id=str(uuid4()),
-        source="cli",
-        subject=campaign,
-        time=now_rfc3339(),
-        correlation=campaign,
-    )
-    await bus.append(event, Expect(entity_filter(event.type, campaign), 0))
-    return campaign
 
 
 async def follow_campaign(bus: Bus, campaign: str, tick: Callable[[], None] | None = None) -> AsyncIterator[Event]:

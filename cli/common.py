@@ -14,13 +14,37 @@ from rich.table import Table
 
 from bus.accounts import read_credentials
 from bus.client import Bus
+from bus.run_file import require_running
 from bus.settings import StateDir, default_state_dir
-from cli.run_file import require_running
 from domain.errors import Unreachable
 from projections import files
 
 Args = argparse.Namespace
 Command = Callable[[Args], int | Awaitable[int]]
+
+
+def whole(low: int, high: int) -> Callable[[str], int]:
+    """An argument type: a whole number within bounds, refused by the parser otherwise."""
+
+    def number(text: str) -> int:
+        value = int(text)
+        if not low <= value <= high:
+            raise argparse.ArgumentTypeError(f"must be {low} to {high}, not {text}")
+        return value
+
+    return number
+
+
+def seconds(text: str) -> float:
+    """An argument type: 0 or more."""
+    value = float(text)
+    if not 0 <= value < 1e9:
+        raise argparse.ArgumentTypeError(f"must be 0 or more seconds, not {text}")
+    return value
+
+
+PORT = whole(0, 65_535)
+MINERS = whole(0, 1_024)
 
 
 def options() -> argparse.ArgumentParser:
@@ -30,7 +54,7 @@ def options() -> argparse.ArgumentParser:
         "--state", type=Path, default=default_state_dir(), help="state directory ($SLUICE_STATE, else .sluice)"
     )
     p.add_argument("--json", action="store_true", help="print JSON for scripts")
-    p.add_argument("--timeout", type=float, default=0.0, metavar="S", help="give up after S seconds (0 = never)")
+    p.add_argument("--timeout", type=seconds, default=0.0, metavar="S", help="give up after S seconds (0 = never)")
     return p
 
 

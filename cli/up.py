@@ -1,19 +1,26 @@
-"""`sluice up` in the foreground: start, register the bundled data on an empty log, show progress, stop in good order."""
+"""`sluice up` and `sluice join` in the foreground: own the watchdog, say what happens, stop all in good order."""
 
 import asyncio
 import contextlib
 import logging
 import signal
 import time
+from typing import Any
 
-from bus.client import Bus
+import msgspec
+
+from bus.accounts import read_credentials, write_private
+from bus.campaigns import campaign_spec, request_campaign
+from bus.client import Bus, Credentials
 from bus.presence import judged_state, read_presence
+from bus.processes import this_process
+from bus.run_file import Launch, Mode, take_lock, write_launch
 from bus.settings import StateDir
+from bus.subjects import host_token
 from cli import common
-from cli.actions import campaign_spec, register_dataset, request_campaign
+from cli.actions import register_dataset
 from cli.commands.instance import best_line
-from cli.run_file import take_lock
-from cli.supervisor import Supervisor
+from cli.owned import Owned, end_leftovers
 from domain.errors import SluiceError
 from market.bundled import bundled
 from market.importer import import_file
@@ -26,6 +33,25 @@ SHOW_EVERY_S = 2.0
 
 async def run_instance(args: common.Args) -> int:
     """Exit status 0 after Ctrl-C or `sluice down`."""
+    launch = Launch(
+        this_process("supervisor"), "up", args.nats_port, args.nats, args.miners, getattr(args, "http", "") or ""
+    )
+    return await _own(args, launch)
+
+
+async def run_joined(args: common.Args) -> int:
+    """Miners of this machine for an instance elsewhere; needs the URL and, where the server has users, credentials."""
+    state = StateDir(args.state)
+    state.create()
+    creds = read_credentials(args.creds) if args.creds else Credentials("", "miner", host=state.settings().host_name())
+    creds = msgspec.structs.replace(creds, url=args.url, host=host_token(creds.host or state.settings().host_name()))
+    path = state.creds / f"miner-{creds.host}.json"
+    write_private(path, msgspec.json.encode(creds))
+    launch = Launch(this_process("supervisor"), "join", nats_url=args.url, miners=args.miners, creds=str(path))
+    return await _own(args, launch)
+
+
+async def _own(args: common.Args, launch: Launch) -> int:
     state = StateDir(args.state)
     state.create()
     settings = state.settings()
@@ -35,35 +61,63 @@ async def run_instance(args: common.Args) -> int:
     for sig in (signal.SIGINT, signal.SIGTERM):
         with contextlib.suppress(NotImplementedError):
             loop.add_signal_handler(sig, stop.set)
-    supervisor = Supervisor(state, settings, args.nats_port, args.miners, args.nats)
-    say, started = _Say(args.json), False
-    supervisor.on_note = say.note
+    say = _Say(args.json, state, launch.mode)
+    for name in await end_leftovers(state, settings.stop_s):
+        say.note(f"ended {name}, left over from a run that was cut off")
+    state.run_file.unlink(missing_ok=True)
+    write_launch(state, launch)
+    owned = Owned(state, settings, say.heard)
     try:
-        await supervisor.start()
-        supervisor.start_agents()
-        started = True
-        say.ready(supervisor)
-        bus = await Bus.connect(supervisor.credentials("admin"), "sluice up")
-        tasks = [asyncio.create_task(supervisor.watch(stop)), asyncio.create_task(_show(state, bus, stop, say))]
-        if not args.empty:
-            await _first_steps(bus, state, supervisor.host, say)
-        await _until(stop, tasks)
+        await _unless(stop, owned.start())
+        if not stop.is_set():
+            say.ready(owned.ready)
+            await _serve(args, state, owned, stop, say)
         say.note("stopping …")
-        await bus.close()
     finally:
         at = time.monotonic()
-        await supervisor.stop()
-        if started:
-            say.note(f"stopped in {time.monotonic() - at:.1f} s; nothing is lost, `sluice up` goes on from here")
+        up = bool(owned.ready)
+        await owned.end()
+        if up:
+            again = "`sluice up`" if launch.mode == "up" else "`sluice join`"
+            say.note(f"stopped in {time.monotonic() - at:.1f} s; nothing is lost, {again} goes on from here")
         lock.close()
     return 0
+
+
+async def _unless(stop: asyncio.Event, work: Any) -> None:
+    """Do `work` to its end or its error, or until we are told to stop."""
+    task, stopping = asyncio.ensure_future(work), asyncio.create_task(stop.wait())
+    await asyncio.wait({task, stopping}, return_when=asyncio.FIRST_COMPLETED)
+    stopping.cancel()
+    if task.done():
+        task.result()
+    task.cancel()
+
+
+async def _serve(args: common.Args, state: StateDir, owned: Owned, stop: asyncio.Event, say: "_Say") -> None:
+    tasks = [asyncio.create_task(owned.keep(stop)), asyncio.create_task(_link(state, stop, say))]
+    bus = None
+    if say.mode == "up":
+        bus = await Bus.connect(read_credentials(state.creds / "admin.json"), "sluice up")
+        tasks.append(asyncio.create_task(_show(state, bus, stop, say)))
+    try:
+        if bus is not None and not args.empty:
+            await _unless(stop, _first_steps(bus, state, state.settings().host_name(), say))
+        await _until(stop, tasks)
+    finally:
+        stop.set()
+        if bus is not None:
+            await bus.close()
 
 
 async def _until(stop: asyncio.Event, tasks: list[asyncio.Task[None]]) -> None:
     """Wait for the signal to stop; a task that fails ends the instance with its error."""
     waiting = asyncio.create_task(stop.wait())
-    await asyncio.wait([waiting, *tasks], return_when=asyncio.FIRST_COMPLETED)
-    stop.set()
+    running: set[asyncio.Task[Any]] = {waiting, *tasks}
+    while not stop.is_set():
+        done, running = await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
+        for task in done:
+            task.result()
     waiting.cancel()
     for task in tasks:
         await task
@@ -83,6 +137,21 @@ async def _first_steps(bus: Bus, state: StateDir, host: str, say: "_Say") -> Non
         )  # fmt: skip
         await request_campaign(bus, spec, "first start")
         say.note("opened the starter campaign: 8 units, each mined by two miners that must agree bit for bit")
+
+
+async def _link(state: StateDir, stop: asyncio.Event, say: "_Say") -> None:
+    """One line when the pages are there, and again when their link changes."""
+    path, shown = state.root / "web.json", ""
+    before = path.stat().st_mtime_ns if path.exists() else 0
+    while not stop.is_set():
+        if path.exists() and path.stat().st_mtime_ns != before:
+            with contextlib.suppress(OSError, msgspec.MsgspecError, KeyError, TypeError):
+                link = str(msgspec.json.decode(path.read_bytes())["link"])
+                if link != shown:
+                    shown = link
+                    say.link(link)
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(stop.wait(), 0.3)
 
 
 async def _show(state: StateDir, bus: Bus, stop: asyncio.Event, say: "_Say") -> None:
@@ -105,9 +174,17 @@ async def _show(state: StateDir, bus: Bus, stop: asyncio.Event, say: "_Say") -> 
 class _Say:
     """Plain lines, each once: readable in a terminal, in a log and through a pipe."""
 
-    def __init__(self, json: bool) -> None:
-        self._json = json
+    def __init__(self, json: bool, state: StateDir, mode: Mode) -> None:
+        self._json, self._state, self.mode = json, state, mode
         self._last = ""
+
+    def heard(self, said: dict[str, Any]) -> None:
+        """What the watchdog says."""
+        if "note" in said:
+            self.note(said["note"])
+        elif "states" in said and self.mode == "join":
+            alive = sum(s == "alive" for s in said["states"].values())
+            self._changed(f"{alive} of {len(said['states'])} miners ready, {said['done']} replicas answered")
 
     def note(self, text: str) -> None:
         if self._json:
@@ -115,21 +192,28 @@ class _Say:
         else:
             print(text, flush=True)
 
-    def ready(self, supervisor: Supervisor) -> None:
-        miners = sum(c.kind == "miner" for c in supervisor.children)
+    def link(self, link: str) -> None:
         if self._json:
-            common.print_line({"ready": True, "nats": supervisor.server.url, "miners": miners})
+            common.print_line({"link": link})
         else:
-            print(
-                f"nats-server {supervisor.server.version} at {supervisor.server.url}; state in {supervisor.state.root}"
-            )
-            print(f"{miners} miners start; Ctrl-C stops everything", flush=True)
+            print(f"Open {link}", flush=True)
+
+    def ready(self, ready: dict[str, Any]) -> None:
+        if self._json:
+            common.print_line({"ready": True, "nats": ready["nats"], "miners": ready["miners"]})
+            return
+        where = f"nats-server {ready['version']} at" if ready["version"] else "joined"
+        print(f"{where} {ready['nats']}; state in {self._state.root}")
+        print(f"{ready['miners']} miners start; Ctrl-C stops everything", flush=True)
 
     def progress(self, units: dict[str, int], best: dict[str, object] | None, ready: int) -> None:
         counts = ", ".join(f"{count} {name}" for name, count in units.items() if count)
         text = f"{ready} miners, units: {counts or 'none yet'}"
         if best is not None:
             text += f"\n  {best_line(best)}"
+        self._changed(text)
+
+    def _changed(self, text: str) -> None:
         if self._json or text == self._last:
             return
         self._last = text

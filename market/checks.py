@@ -121,7 +121,8 @@ def first_fault(time_ms: Ints, values: dict[str, Floats], granularity_s: int, no
 def _exact(column: Floats, decimals: int) -> tuple[Ints, NDArray[np.bool_]]:
     """Multiples of 10**-decimals and where they give back the very float they came from."""
     unit = 10.0**decimals
-    scaled = np.rint(column * unit)
+    with np.errstate(over="ignore"):  # infinite means: does not fit
+        scaled = np.rint(column * unit)
     fits = np.abs(scaled) <= MAX_INT
     ints = np.where(fits, scaled, 0.0).astype(np.int64)
     return ints, fits & (ints / unit == column)

@@ -35,6 +35,8 @@ def import_file(
     BadInput with one line that names file, row and reason when any row breaks a rule (see `checks.first_fault`).
     """
     file = Path(path)
+    if not file.is_file():
+        _refuse(file, Fault(None, "it is not a file" if file.exists() else "there is no such file"))
     market = market_of(file, venue, symbol, granularity)
     table = read_columns(file) if trusted or not is_parquet(file) else read_isolated(file)
     if isinstance(table, Fault):

@@ -9,7 +9,9 @@ from typing import Any, Literal
 
 import msgspec
 
+from domain.candles import DatasetInfo
 from domain.errors import BadInput
+from projections.agents import UNKNOWN_EXIT
 from projections.files import snapshot
 
 Json = dict[str, Any]
@@ -58,10 +60,11 @@ def campaigns(con: sqlite3.Connection, limit: int = MAX_ROWS, offset: int = 0) -
         "SELECT * FROM campaigns ORDER BY max(opened_seq, requested_seq, finished_seq) DESC, id LIMIT ? OFFSET ?",
         (limit, offset),
     )
-    return [_campaign(r) for r in found]
+    return [campaign_row(r) for r in found]
 
 
-def _campaign(row: Json) -> Json:
+def campaign_row(row: Json) -> Json:
+    """A row of the table in the shape of the JSON contract."""
     keep = {k: v for k, v in row.items() if k not in ("spec", "granularity_s", "seed", "distinct_by")}
     return keep | {
         "seed": int(row["seed"] or 0),
@@ -76,7 +79,7 @@ def campaign(con: sqlite3.Connection, id: str) -> Json | None:
         found = rows(con, "SELECT * FROM campaigns WHERE id = ?", (id,))
         if not found:
             return None
-        return _campaign(found[0]) | {"spec": found[0]["spec"], "units_by_state": unit_counts(con, id)}
+        return campaign_row(found[0]) | {"spec": found[0]["spec"], "units_by_state": unit_counts(con, id)}
 
 
 def units(
@@ -93,6 +96,12 @@ def units(
         (*(v for _, v in wanted), limit, offset),
     )
     return [_unit(r) for r in found]
+
+
+def unit(con: sqlite3.Connection, id: str) -> Json | None:
+    """One unit by its whole id."""
+    found = rows(con, "SELECT * FROM units WHERE id = ?", (id,))
+    return _unit(found[0]) if found else None
 
 
 def _unit(row: Json) -> Json:
@@ -122,14 +131,16 @@ def workers(con: sqlite3.Connection) -> list[Json]:
     )
 
 
-def agents(con: sqlite3.Connection, kind: str = "", state: Literal["", "started", "stopped"] = "") -> list[Json]:
-    """Agents as their supervisors recorded them."""
+def agents(
+    con: sqlite3.Connection, kind: str = "", state: Literal["", "started", "stopped", "stalled", "gave up"] = ""
+) -> list[Json]:
+    """Agents as their watchdogs recorded them; `exit` is null when nobody saw it."""
     found = rows(
         con,
         "SELECT * FROM agents WHERE (? = '' OR kind = ?) AND (? = '' OR state = ?) ORDER BY host, kind, id",
         (kind, kind, state, state),
     )
-    return [r | {"wanted": bool(r["wanted"])} for r in found]
+    return [r | {"wanted": bool(r["wanted"]), "exit": None if r["exit"] == UNKNOWN_EXIT else r["exit"]} for r in found]
 
 
 def datasets(con: sqlite3.Connection) -> list[Json]:
@@ -146,6 +157,25 @@ def datasets(con: sqlite3.Connection) -> list[Json]:
         }
         for r in rows(con, "SELECT * FROM datasets ORDER BY imported_seq, id")
     ]
+
+
+def dataset_info(con: sqlite3.Connection, id: str) -> DatasetInfo | None:
+    """The header of a registered dataset, by its whole id."""
+    found = rows(con, "SELECT * FROM datasets WHERE id = ?", (id,))
+    return DatasetInfo(**{name: found[0][name] for name in DatasetInfo.__struct_fields__}) if found else None
+
+
+def trials(con: sqlite3.Connection) -> int:
+    """Rules tried: distinct genomes of finished campaigns, and what the validated units of running ones evaluated."""
+    sql = "SELECT coalesce(sum(CASE WHEN state = 'finished' THEN trials ELSE evaluated END), 0) FROM campaigns"
+    return int(con.execute(sql).fetchone()[0])
+
+
+def answered(con: sqlite3.Connection) -> tuple[int, int, float]:
+    """(replicas answered, genomes evaluated in them, seconds of work), replicas of one unit each counted."""
+    sql = "SELECT count(*), coalesce(sum(evaluated), 0), coalesce(sum(seconds), 0.0) FROM replicas WHERE state = 'answered'"
+    n, evaluated, seconds = con.execute(sql).fetchone()
+    return int(n), int(evaluated), float(seconds)
 
 
 def rejected(con: sqlite3.Connection) -> list[Json]:

@@ -21,11 +21,18 @@ _SELECT = (
 )
 
 
-def _order_by(order: str) -> str:
+def _order_by(order: str, table: str = "s") -> str:
+    """`stage DESC` puts validated before discovered, and null is the smallest in SQLite: the index gives this order."""
     if order not in _COLUMN:
         raise BadInput(f"strategies are ordered by {' or '.join(_COLUMN)}, not {order}")
-    column = f"s.{_COLUMN[order]}"
-    return f" ORDER BY s.stage = 'validated' DESC, s.enough_trades DESC, {column} IS NULL, {column} DESC, s.id"
+    t = table
+    return f" ORDER BY {t}.stage DESC, {t}.enough_trades DESC, {t}.{_COLUMN[order]} DESC, {t}.id"
+
+
+def _ranked(order: str, where: str = "") -> str:
+    """Rows in order, chosen by the index alone before any of the large columns is read; takes LIMIT and OFFSET."""
+    picked = f"SELECT k.id FROM strategies k{where}{_order_by(order, 'k')} LIMIT ? OFFSET ?"
+    return _SELECT + f" WHERE s.id IN ({picked})" + _order_by(order)
 
 
 def _windows(windows: tuple[WindowFigures, ...]) -> list[Json]:
@@ -36,7 +43,8 @@ def shape(row: Json) -> Json:
     """One strategy of the JSON contract. Returns are fractions, PnL in quote currency; what is not known is null.
 
     `metrics` holds the fitness figures (those of the closed trades at the top when there is one fitness window),
-    `walk_forward` the same genome on candles that the search never saw, `benchmark` buy & hold over both ranges.
+    `walk_forward` the same genome on candles that the search never saw, `benchmark` buy & hold over both ranges
+    (`fitness_return`, and `return` over the walk-forward range).
     """
     find = msgspec.json.decode(row["find"], type=Find)
     fitness, walks = _windows(find.fitness), _windows(find.walk_forward)
@@ -56,6 +64,7 @@ def shape(row: Json) -> Json:
         },
         "walk_forward": {"return": row["walk_forward_return"], "windows": walks, "daily": find.daily_walk},
         "benchmark": {
+            "fitness_return": find.hold_fitness["total_return"],
             "return": row["benchmark_return"],
             "fitness": find.hold_fitness,
             "walk_forward": find.hold_walk,
@@ -76,16 +85,25 @@ def shape(row: Json) -> Json:
 
 
 def strategies(
-    con: sqlite3.Connection, order: Order = "walk_forward", stage: str = "", limit: int = MAX_ROWS, offset: int = 0
+    con: sqlite3.Connection, order: Order = "fitness", stage: str = "", limit: int = MAX_ROWS, offset: int = 0
 ) -> list[Json]:
-    """Validated first, then those with enough trades, then by `order`; a null figure ranks last, ties by id."""
-    where = " WHERE ? = '' OR s.stage = ?"
-    found = rows(con, _SELECT + where + _order_by(order) + " LIMIT ? OFFSET ?", (stage, stage, limit, offset))
-    return [shape(r) for r in found]
+    """Validated first, then those with enough trades, then by `order`; a null figure ranks last, ties by id.
+
+    The default is fitness: whoever picks by walk-forward figures has used them to choose.
+    """
+    where, args = (" WHERE k.stage = ?", (stage,)) if stage else ("", ())
+    return [shape(r) for r in rows(con, _ranked(order, where), (*args, limit, offset))]
+
+
+def of_campaign(con: sqlite3.Connection, campaign: str, limit: int) -> list[Json]:
+    """The best of those that this campaign was the first to find; they are few enough to sort."""
+    sql = _SELECT + " WHERE s.campaign = ?" + _order_by("fitness") + " LIMIT ?"
+    return [shape(r) for r in rows(con, sql, (campaign, limit))]
 
 
 def strategy_count(con: sqlite3.Connection, stage: str = "") -> int:
-    return int(con.execute("SELECT count(*) FROM strategies WHERE ? = '' OR stage = ?", (stage, stage)).fetchone()[0])
+    where, args = (" WHERE stage = ?", (stage,)) if stage else ("", ())
+    return int(con.execute(f"SELECT count(*) FROM strategies{where}", args).fetchone()[0])
 
 
 def strategy(con: sqlite3.Connection, id: str) -> Json | None:
@@ -106,20 +124,22 @@ def strategy(con: sqlite3.Connection, id: str) -> Json | None:
     }
 
 
-def best(con: sqlite3.Connection, order: Order = "walk_forward") -> Json | None:
+def best(con: sqlite3.Connection, order: Order = "fitness") -> Json | None:
     """The first of the ranking, as `status` shows it: `pnl` is the fitness net PnL in quote currency.
 
     Unvalidated only while nothing is validated, and marked so; a strategy that never traded is never the best.
     """
-    found = rows(con, _SELECT + f" WHERE s.{_COLUMN[order]} IS NOT NULL" + _order_by(order) + " LIMIT 1")
+    found = rows(con, _ranked(order, f" WHERE k.{_COLUMN[order]} IS NOT NULL"), (1, 0))
     if not found:
         return None
     r = found[0]
+    find = msgspec.json.decode(r["find"], type=Find)
     return {
         "strategy": r["id"],
         "pnl": r["fitness_pnl"],
         "validated": r["stage"] == "validated",
         "fitness_return": r["fitness_return"],
         "walk_forward_return": r["walk_forward_return"],
+        "benchmark_fitness_return": find.hold_fitness["total_return"],
         "benchmark_return": r["benchmark_return"],
     }

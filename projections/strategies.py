@@ -23,7 +23,11 @@ TABLE = Table(
         *trace("text", "discovered_time", "validated_time"),
     ),
     outcome_if="stage = 'validated'",
-    indexes=(("stage",),),
+    indexes=(
+        ("stage", "enough_trades", "walk_forward_return"),
+        ("stage", "enough_trades", "fitness_return"),
+        ("campaign",),
+    ),
 )
 
 

@@ -30,6 +30,8 @@ from market.store import DatasetStore
 log = logging.getLogger("sluice.miner")
 PULL_EXPIRES_S = 1.0
 MOST_REPLICAS = 64
+#: A dataset over a slow line brings no progress for so long, and is no reason to be taken for stalled.
+LOADING_S = 900.0
 
 
 def work_consumer(lane: str) -> str:
@@ -61,6 +63,7 @@ class Miner:
         pull = Pull(self.bus, "WORK", work_consumer(context.lane), batch=1, expires_s=PULL_EXPIRES_S)
         await pull.start()
         while not context.stop.is_set():
+            context.step()
             for msg in await self._next(pull):
                 await self._handle_safely(msg)
         await self._give_back_leftovers(pull)
@@ -140,6 +143,7 @@ class Miner:
                 await self._take(msg, item, decision, view.last_seq)
         finally:
             alive.cancel()
+            self.context.work, self.context.quiet_s = "", 0.0
 
     async def _keep_alive(self, msg: Msg) -> None:
         """Tell the queue that the delivery is worked on, independent of the compute thread."""
@@ -164,6 +168,8 @@ class Miner:
             log.info("%s was claimed by another first", msg.subject)
             await self._nak(msg)
             return
+        context.work = f"{item.unit}.{item.replica}"
+        await context.beat()
         try:
             job = await self._job(item, checkpoint.state if checkpoint else b"")
             answer = await self._compute(item, claim_seq, job)
@@ -184,8 +190,10 @@ class Miner:
         search = item.search
         evaluator = self.evaluators.get(search.dataset, None, search.execution)
         if evaluator is None:
+            self.context.quiet_s = LOADING_S
             candles = await load_dataset(self.bus, self.store, search.dataset)
             evaluator = self.evaluators.get(search.dataset, candles, search.execution)
+            self.context.quiet_s = 0.0
         assert evaluator is not None
         return Job(item, evaluator, state, self.context.settings.checkpoint_s)
 
@@ -216,6 +224,7 @@ class Miner:
         if snapshot is None:
             return checkpoint_seq
         c = self.context
+        c.step()
         try:
             if not await claims.still_holds(self.bus, item, claim_seq):
                 raise Fenced("another miner holds this replica now")

@@ -7,7 +7,7 @@ import msgspec
 from agents.miner.decide import UnitView, owner_of
 from bus import subjects
 from bus.client import Bus, Expect
-from bus.messages import Checkpoint, Claim
+from bus.messages import POISON_ATTEMPTS, Checkpoint, Claim
 from domain.errors import Conflict
 from domain.specs import WorkItem
 
@@ -32,7 +32,23 @@ async def read_unit(bus: Bus, item: WorkItem, host: str, slot: str) -> UnitView:
                 mine.add(replica)
     checkpoint = await bus.last("CKPT", subjects.checkpoints_of_replica(item.unit, item.replica))
     highest = decode_checkpoint(checkpoint.data).generation if checkpoint is not None else 0
-    return UnitView(newest, last.seq if last else 0, frozenset(answered), frozenset(mine), highest)
+    held = newest.get(item.replica)
+    many = held is not None and (held[1].attempts >= POISON_ATTEMPTS or held[1].poisoned)
+    claimed = await _count_claims(bus, item) if many else 0
+    return UnitView(newest, last.seq if last else 0, frozenset(answered), frozenset(mine), highest, claimed)
+
+
+async def _count_claims(bus: Bus, item: WorkItem) -> int:
+    """Stored claims of the replica that were neither given back nor declared poison; as many as matter."""
+    found, seq = 0, 1
+    while found < POISON_ATTEMPTS:
+        stored = await bus.next("CLAIM", seq, subjects.claims_of_replica(item.unit, item.replica))
+        if stored is None:
+            break
+        claim = trusted_claim(stored.subject, stored.data)
+        found += not (claim.released or claim.poisoned)
+        seq = stored.seq + 1
+    return found
 
 
 def trusted_claim(subject: str, data: bytes) -> Claim:

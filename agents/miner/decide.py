@@ -4,11 +4,8 @@ from typing import NamedTuple
 
 import msgspec
 
-from bus.messages import Claim
+from bus.messages import POISON_ATTEMPTS, Claim
 from domain.specs import Distinct, WorkItem
-
-#: Claims without progress after which nobody tries again.
-POISON_ATTEMPTS = 3
 
 
 def owner_of(distinct: Distinct, host: str, slot: str) -> str:
@@ -21,7 +18,8 @@ class UnitView(NamedTuple):
 
     `newest`: replica -> (sequence, newest claim); `last_seq`: last sequence over all claims of the unit (0 = none);
     `answered`: replicas that have a result by anybody; `answered_by_me`: those with one by my owner;
-    `highest_generation`: of any checkpoint of the delivered replica.
+    `highest_generation`: of any checkpoint of the delivered replica; `claims`: how many claims of it are stored that were
+    neither given back nor declared poison (counted only when the newest one says that there were many).
     """
 
     newest: dict[int, tuple[int, Claim]]
@@ -29,6 +27,7 @@ class UnitView(NamedTuple):
     answered: frozenset[int]
     answered_by_me: frozenset[int]
     highest_generation: int
+    claims: int = 0
 
 
 class Take(NamedTuple):
@@ -67,8 +66,11 @@ def decide(item: WorkItem, host: str, slot: str, view: UnitView, claim_id: str) 
     # No checkpoint can be further than the search goes, whatever somebody wrote.
     highest = min(view.highest_generation, item.search.generations)
     claim = _next_claim(item, host, slot, previous[1] if previous else None, highest, claim_id)
-    if (previous and previous[1].poisoned) or claim.attempts > POISON_ATTEMPTS:
-        return Poison(msgspec.structs.replace(claim, poisoned=True))
+    if claim.attempts > POISON_ATTEMPTS or (previous and previous[1].poisoned):
+        # What one claimant says of earlier attempts is believed only as far as their claims are there.
+        if view.claims >= POISON_ATTEMPTS:
+            return Poison(msgspec.structs.replace(claim, poisoned=True))
+        claim = msgspec.structs.replace(claim, attempts=min(claim.attempts, view.claims + 1))
     return Take(claim)
 
 

@@ -117,6 +117,7 @@ class Projector:
         while not self.context.stop.is_set():
             await self._connected()
             batch = await self.tail.next(WAIT_S)
+            self.context.step(EVENTS=self.store.position.seq)
             if self.bus.nc.stats["reconnects"] != self._reconnects or not self.path.exists():
                 # A server that came back may hold another log; a deleted file is the wish for a new one.
                 return

@@ -14,7 +14,7 @@ from bus import events as ev
 from bus.client import Expect, Stored
 from bus.envelope import Event, make_event
 from bus.lease import Lease
-from bus.messages import Claim
+from bus.messages import POISON_ATTEMPTS, Claim
 from bus.parking import park
 from bus.runtime import Context
 from bus.subjects import entity_filter
@@ -27,6 +27,8 @@ from domain.specs import strategy_id
 from market.store import DatasetStore
 
 log = logging.getLogger("sluice.validator")
+#: The reference is slow on purpose: re-evaluating the finds of a unit may take so long without any progress to show.
+REFERENCE_S = 900.0
 
 
 class Validator:
@@ -74,6 +76,7 @@ class Validator:
         results = Tail(self.bus, "RESULT", self.model.result_seq)
         # Answers whose verdict nobody got to give.
         self.due = {u.id: u.opened_id for u in self.model.units.values() if u.answers and not u.decided}
+        self.context.step(RESULT=self.model.result_seq)
         try:
             while not self.context.stop.is_set() and await self.lease.hold():
                 await self._judge_due()
@@ -83,7 +86,9 @@ class Validator:
                 for stored in await results.next(0.1):
                     await self._persistently(self._on_result, stored, "RESULT")
                     await self._judge_due()
+                    self.context.step(RESULT=stored.seq)
         finally:
+            self.context.positions.pop("RESULT", None)
             await claims.close()
             await results.close()
 
@@ -172,6 +177,10 @@ class Validator:
             self.model.claim_seq = stored.seq
             return
         if claim.poisoned:
+            if unit.claims[claim.replica] < POISON_ATTEMPTS:
+                raise BadInput(
+                    f"poison is said of replica {claim.replica} of unit {unit.id}, which was not claimed that often"
+                )
             await self._park_unit(unit, claim, stored)
             return
         data: ev.EventData
@@ -282,10 +291,13 @@ class Validator:
             raise Unreachable(f"result {quorum.result_seq} cannot be read back")
         outcome = read_result(stored).outcome
         try:
+            self.context.quiet_s = REFERENCE_S
             differs = await asyncio.to_thread(self.reference.disagreement, outcome.finds, campaign.spec.search)
         except BadInput as e:
             await self._inconclusive(unit, f"owners agree, but it cannot be checked: {e}", cause, flagged=False)
             return
+        finally:
+            self.context.quiet_s = 0.0
         if differs:
             flagged = self._event(
                 ev.KernelFlagged(campaign.lane, unit.id, differs),

@@ -1,5 +1,6 @@
 """What the validator knows, derived from EVENTS alone: units, their answers, how far claims and results were read."""
 
+from collections import Counter
 from dataclasses import dataclass, field
 
 from bus import events as ev
@@ -28,6 +29,7 @@ class Unit:
     entity_seq: int = 0
     opened_id: str = ""
     answers: list[Answer] = field(default_factory=list)
+    claims: Counter[int] = field(default_factory=Counter)
     decided: bool = False
 
 
@@ -78,6 +80,7 @@ class Model:
             unit.opened_id = event.id
         elif isinstance(data, ev.ReplicaClaimed | ev.ReplicaReleased):
             self.claim_seq = max(self.claim_seq, data.claim_seq)
+            unit.claims[data.replica] += 1 if isinstance(data, ev.ReplicaClaimed) else -1
         elif isinstance(data, ev.ReplicaAnswered):
             self.result_seq = max(self.result_seq, data.result_seq)
             if all(a.result_seq != data.result_seq for a in unit.answers):

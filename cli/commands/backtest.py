@@ -8,11 +8,12 @@ from typing import Any
 import msgspec
 
 from bus import events as ev
+from bus.campaigns import execution_for
 from bus.client import Bus
 from bus.envelope import encode_event, make_event, now_rfc3339
 from bus.settings import StateDir
 from cli import common
-from cli.actions import execution_for, find_dataset
+from cli.actions import find_dataset
 from domain.candles import Candles
 from domain.errors import BadInput
 from domain.genome import Genome, canonical_genome, genome_id, validate_genome

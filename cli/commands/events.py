@@ -7,10 +7,9 @@ from typing import Any
 import msgspec
 
 from bus.client import Bus, Stored
-from bus.envelope import decode_event
+from bus.records import event_filter, event_record
 from bus.tail import Tail
 from cli import common
-from domain.errors import BadInput
 
 
 def add(sub: argparse._SubParsersAction) -> None:  # type: ignore[type-arg]
@@ -23,17 +22,8 @@ def add(sub: argparse._SubParsersAction) -> None:  # type: ignore[type-arg]
     p.set_defaults(run=events)
 
 
-def _filter(args: common.Args) -> str:
-    """The narrowest subject filter for --type and --entity."""
-    parts = args.type.split(".") if args.type else []
-    if len(parts) > 3:
-        raise BadInput(f"an event type has three parts, such as mining.unit.validated, not {args.type!r}")
-    context, kind, verb = (*parts, "*", "*", "*")[:3]
-    return f"ev.{context}.{kind}.{args.entity or '*'}.{verb}"
-
-
 async def _read(bus: Bus, args: common.Args) -> AsyncIterator[Stored]:
-    wanted = _filter(args)
+    wanted = event_filter(args.type, args.entity)
     if not args.follow:
         async for stored in bus.read("EVENTS", max(1, args.since), wanted):
             yield stored
@@ -49,7 +39,7 @@ async def events(args: common.Args) -> int:
     collected: list[dict[str, Any]] = []
     async with common.admin(args) as bus:
         async for stored in _read(bus, args):
-            record = _record(stored)
+            record = event_record(stored)
             if args.json and not args.follow:
                 collected.append(record)
             elif args.json:
@@ -66,13 +56,3 @@ async def events(args: common.Args) -> int:
     if args.json and not args.follow:
         common.print_json(collected)
     return 0
-
-
-def _record(stored: Stored) -> dict[str, Any]:
-    """The envelope with its sequence; a message that is no event is shown as what it is."""
-    try:
-        event = decode_event(stored.data)
-    except BadInput as e:
-        return {"seq": stored.seq, "time": stored.time, "type": "malformed", "subject": stored.subject, "data": str(e)}
-    fields = {name: getattr(event, name) for name in event.__struct_fields__ if name != "data"}
-    return {"seq": stored.seq, **fields, "data": msgspec.json.decode(event.data)}

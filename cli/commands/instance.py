@@ -1,4 +1,4 @@
-"""`sluice up | down | status | workers | doctor`: the instance as a whole."""
+"""`sluice up | join | down | status | workers | doctor`: the instance as a whole."""
 
 import argparse
 import os
@@ -6,27 +6,38 @@ import shutil
 import signal
 import sys
 import time
+from pathlib import Path
 from typing import Any
 
 import psutil
 
 from bus.messages import Presence
 from bus.presence import age_s, judged_state, read_presence
+from bus.processes import send_signal
+from bus.run_file import read_run_file, require_running
 from bus.server import find_server, server_version
 from bus.settings import StateDir
 from cli import common
-from cli.run_file import read_run_file, require_running
 from domain.errors import SluiceError, Unreachable
 from projections import queries, ranking
+
+#: Recorded like agents, but judged in other ways than by a heartbeat.
+NO_HEARTBEAT = ("nats-server", "web")
 
 
 def add(sub: argparse._SubParsersAction) -> None:  # type: ignore[type-arg]
     p = sub.add_parser("up", parents=[common.options()], help="start everything and stay; Ctrl-C stops it")
-    p.add_argument("--nats-port", type=int, metavar="N", help="port of our own server (0 = any free one)")
+    p.add_argument("--nats-port", type=common.PORT, metavar="N", help="port of our own server (0 = any free one)")
     p.add_argument("--nats", default="", metavar="URL", help="use a server that runs already instead of our own")
-    p.add_argument("--miners", type=int, metavar="N", help="miners on this machine (default: one a core)")
+    p.add_argument("--miners", type=common.MINERS, metavar="N", help="miners on this machine (default: one a core)")
+    p.add_argument("--http", default="", metavar="HOST:PORT", help="address of the pages (port 0 = any free one)")
     p.add_argument("--empty", action="store_true", help="register no dataset and open no starter campaign")
     p.set_defaults(run=up)
+    p = sub.add_parser("join", parents=[common.options()], help="mine on this machine for an instance elsewhere")
+    p.add_argument("url", metavar="URL", help="nats://HOST:PORT of the instance")
+    p.add_argument("--miners", type=common.MINERS, metavar="N", help="miners on this machine (default: one a core)")
+    p.add_argument("--creds", type=Path, metavar="FILE", help="made there by `sluice creds add HOST`")
+    p.set_defaults(run=join)
     for name, function, text in (
         ("down", down, "stop the instance and wait until it is gone"),
         ("status", status, "agents, units and the best find"),
@@ -43,33 +54,54 @@ async def up(args: common.Args) -> int:
     return await run_instance(args)
 
 
+async def join(args: common.Args) -> int:
+    from cli.up import run_joined
+
+    return await run_joined(args)
+
+
 def down(args: common.Args) -> int:
     """SIGTERM to the process that `sluice up` is, known by id and start time; it stops its children."""
     state = StateDir(args.state)
     run = require_running(state)
-    os.kill(run.supervisor.pid, signal.SIGTERM)
+    owner = run.supervisor if run.supervisor.running() else run.watchdog
+    send_signal(owner, signal.SIGTERM)
     deadline = time.monotonic() + (args.timeout or 15.0)
-    while run.supervisor.running():
+    while owner.running():
         if time.monotonic() > deadline:
-            raise Unreachable(f"process {run.supervisor.pid} has not stopped yet; look again with `sluice status`")
+            raise Unreachable(f"process {owner.pid} has not stopped yet; look again with `sluice status`")
         time.sleep(0.05)
     if args.json:
-        common.print_json({"stopped": run.supervisor.pid})
+        common.print_json({"stopped": owner.pid})
     else:
         print("stopped; nothing is lost, `sluice up` goes on from here")
     return 0
 
 
-def _agent(p: Presence) -> dict[str, Any]:
-    return {
-        "id": p.agent,
-        "kind": p.kind,
-        "host": p.host,
-        "state": judged_state(p),
-        "last_seen_s": round(max(0.0, age_s(p)), 1),
-        "done": p.done,
-        "detail": p.detail,
-    }
+def _agents(presences: list[Presence], recorded: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Who sends heartbeats, and who should and does not: a missing heartbeat is never health."""
+    rows = {(r["host"], r["id"].removeprefix(f"{r['host']}_")): r for r in recorded}
+    found = []
+    for p in presences:
+        row = rows.pop((p.host, p.agent), {})
+        found.append(
+            {
+                "id": p.agent,
+                "kind": p.kind,
+                "host": p.host,
+                "state": judged_state(p),
+                "last_seen_s": round(max(0.0, age_s(p)), 1),
+                "done": p.done,
+                "restarts": row.get("crashes", 0),
+                "detail": p.detail or p.work,
+            }
+        )
+    for (host, name), r in rows.items():
+        if r["kind"] in NO_HEARTBEAT or (r["state"] == "stopped" and r["wanted"]):
+            continue
+        shown = {"id": name, "kind": r["kind"], "host": host, "state": "dead", "last_seen_s": None, "done": 0}
+        found.append(shown | {"restarts": r["crashes"], "detail": r["reason"]})
+    return sorted(found, key=lambda a: (a["host"], a["id"]))
 
 
 async def status(args: common.Args) -> int:
@@ -78,13 +110,13 @@ async def status(args: common.Args) -> int:
     async with common.admin(args) as bus:
         presences = await read_presence(bus)
         last_seq = await bus.last_seq("EVENTS")
-    units, best = dict.fromkeys(queries.UNIT_STATES, 0), None
+    units, best, recorded = dict.fromkeys(queries.UNIT_STATES, 0), None, []
     if state.views.exists():
         with common.views(args) as con:
-            units, best = queries.unit_counts(con), ranking.best(con)
+            units, best, recorded = queries.unit_counts(con), ranking.best(con), queries.agents(con)
     found: dict[str, Any] = {
         "nats": {"url": run.nats_url, "version": run.nats_version},
-        "agents": sorted((_agent(p) for p in presences), key=lambda a: (a["host"], a["id"])),
+        "agents": _agents(presences, recorded),
         "units": units,
         "best": best,
         "last_seq": last_seq,
@@ -93,7 +125,7 @@ async def status(args: common.Args) -> int:
         common.print_json(found)
         return 0
     print(f"nats-server {run.nats_version} at {run.nats_url}, {last_seq:,} events")
-    columns = ("id", "kind", "host", "state", "last_seen_s", "done")
+    columns = ("id", "kind", "host", "state", "last_seen_s", "done", "restarts", "detail")
     common.print_table(
         "Agents", columns, [[a[c] for c in columns] for a in found["agents"]], "No agent has shown up yet."
     )
@@ -108,9 +140,9 @@ def best_line(best: dict[str, Any] | None) -> str:
         return "Best   nothing found yet"
     mark = "validated" if best["validated"] else "NOT validated"
     return (
-        f"Best   {best['strategy'][:12]} ({mark}): fitness {common.percent(best['fitness_return'])}, "
-        f"walk-forward {common.percent(best['walk_forward_return'])}, "
-        f"buy & hold {common.percent(best['benchmark_return'])} over the same"
+        f"Best   {best['strategy'][:12]} ({mark}): "
+        f"fitness {common.percent(best['fitness_return'])} (buy & hold {common.percent(best['benchmark_fitness_return'])}), "
+        f"walk-forward {common.percent(best['walk_forward_return'])} (buy & hold {common.percent(best['benchmark_return'])})"
     )
 
 
@@ -169,7 +201,7 @@ def _checks(state: StateDir) -> list[tuple[str, bool, str]]:
 
     def running() -> str:
         run = read_run_file(state)
-        return f"runs as process {run.supervisor.pid}" if run and run.supervisor.running() else "not running"
+        return f"runs as process {run.supervisor.pid}" if run and run.running() else "not running"
 
     check("python", lambda: sys.version.split()[0])
     check("nats-server", lambda: f"{server_version(find_server())} at {find_server()}")

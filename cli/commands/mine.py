@@ -7,8 +7,9 @@ from typing import Any
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from bus import events as ev
+from bus.campaigns import campaign_spec, request_campaign
 from cli import common
-from cli.actions import campaign_spec, find_dataset, follow_campaign, request_campaign
+from cli.actions import find_dataset, follow_campaign
 from domain.errors import SluiceError
 from domain.grammar import grammar_names
 from domain.risk import RISK_LEVELS

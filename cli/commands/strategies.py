@@ -12,7 +12,7 @@ def add(sub: argparse._SubParsersAction) -> None:  # type: ignore[type-arg]
     p = sub.add_parser("strategies", parents=[common.options()], help="what was found, validated first")
     p.add_argument("--limit", type=int, default=10)
     p.add_argument("--stage", default="", choices=("", "discovered", "validated"))
-    p.add_argument("--by", default="walk_forward", choices=("walk_forward", "fitness"))
+    p.add_argument("--by", default="fitness", choices=("fitness", "walk_forward"))
     p.set_defaults(run=strategies)
     p = sub.add_parser("strategy", help="one strategy")
     verbs = p.add_subparsers(dest="verb", required=True, metavar="VERB")
@@ -33,8 +33,8 @@ def strategies(args: common.Args) -> int:
         few = "" if s["metrics"]["enough_trades"] else ", fewer trades than wanted"
         print(
             f"{i:>3}  {s['id'][:12]}  {s['stage']}{few}  {s['symbol']} {s['granularity']}  {s['metrics'].get('trades')} trades  "
-            f"fitness {common.percent(s['metrics']['return'])}  walk-forward {common.percent(s['walk_forward']['return'])}  "
-            f"buy & hold {common.percent(s['benchmark']['return'])}"
+            f"fitness {common.percent(s['metrics']['return'])} (buy & hold {common.percent(s['benchmark']['fitness_return'])})  "
+            f"walk-forward {common.percent(s['walk_forward']['return'])} (buy & hold {common.percent(s['benchmark']['return'])})"
         )
         print(f"     {' '.join(s['rules'])}")
     return 0

@@ -81,6 +81,7 @@ async def test_everything_killed_at_random_moments_gives_the_same_digest(
     await mine.check_log(campaign)
 
 
+@pytest.mark.slow
 async def test_two_of_each_judge_at_once_write_nothing_twice_and_the_second_takes_over(
     instance: Instance, mine: Mine
 ) -> None:
@@ -98,6 +99,7 @@ async def test_two_of_each_judge_at_once_write_nothing_twice_and_the_second_take
     instance.assert_all_alive()
 
 
+@pytest.mark.slow
 async def test_a_judge_stopped_and_continued_writes_nothing_twice(instance: Instance, mine: Mine) -> None:
     """It still believes that the lease is its own, and its model is old."""
     paused = {a.kind: a for a in instance.agents}

@@ -44,6 +44,7 @@ async def test_a_stopped_miner_loses_its_claim_and_its_late_work_changes_nothing
     instance.assert_all_alive()
 
 
+@pytest.mark.slow
 async def test_dead_miners_are_not_counted_and_their_work_is_reassigned(instance: Instance, mine: Mine) -> None:
     miners = {m.slot: m for m in instance.miners(3)}
 

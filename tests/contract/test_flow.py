@@ -11,9 +11,11 @@ from bus.streams import stream_specs
 
 ROOT = Path(__file__).parents[2]
 NAMES = {entry.struct.__name__: name for name, entry in REGISTRY.items()}
+#: Commands that both may give are made in one place.
+ASKING = [ROOT / "bus" / "campaigns.py"]
 PARTIES = {
-    "cli": [p for p in (ROOT / "cli").rglob("*.py") if p.name != "supervisor.py"],
-    "supervisor": [ROOT / "cli" / "supervisor.py"],
+    "cli": [*(ROOT / "cli").rglob("*.py"), *ASKING],
+    "web": [*(ROOT / "web").rglob("*.py"), *ASKING],
     **{d.name: list(d.rglob("*.py")) for d in (ROOT / "agents").iterdir() if d.is_dir() and d.name != "__pycache__"},
 }
 

@@ -15,7 +15,7 @@ ALLOWED: dict[str, set[str]] = {
     "market": {"domain"},
     "projections": {"bus", "domain"},
     "agents": {"domain", "bus", "kernels", "market", "projections"},
-    "web": {"domain", "bus", "projections", "market"},
+    "web": {"domain", "bus", "projections", "market", "kernels"},
     "cli": set(PACKAGES),
     "bench": set(PACKAGES),
 }
@@ -129,6 +129,13 @@ def test_numba_is_not_loaded_where_nothing_is_computed(agent: str) -> None:
     with_numba = users_of(ROOT, "numba")
     loaded = set().union(*(loaded_with(ROOT, start) for start in starts))
     assert loaded & with_numba == set()
+
+
+def test_the_pages_compute_with_the_reference_and_never_load_numba() -> None:
+    starts = [name for name in modules(ROOT) if name.partition(".")[0] == "web"]
+    loaded = set().union(*(loaded_with(ROOT, start) for start in starts))
+    assert "kernels.reference" in loaded
+    assert loaded & users_of(ROOT, "numba") == set()
 
 
 @pytest.fixture

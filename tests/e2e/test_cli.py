@@ -196,7 +196,7 @@ def test_events_are_envelopes_in_order_of_their_sequence(instance: Path) -> None
         (("mine", "--dataset", "test_X-USD_5m", "--candles", "10"), "too few"),
         (("strategy", "show", "ffffffffff"), "no strategy"),
         (("backtest", "nothing.json", "--dataset", "test_X-USD_5m"), "cannot be read"),
-        (("data", "import", "nothing_X-USD_5m.csv"), "nothing_X-USD_5m.csv"),
+        (("data", "import", "nothing.csv"), "nothing.csv: there is no such file"),
         (("events", "--type", "a.b.c.d"), "three parts"),
         (("replay", "--until", "99999999"), "no sequence"),
     ],
@@ -208,6 +208,22 @@ def test_a_mistake_is_one_clear_line_and_status_2(instance: Path, args: tuple[st
 def test_wrong_use_is_status_2(tmp_path: Path) -> None:
     assert sluice(tmp_path, "mine").returncode == 2
     assert subprocess.run([*SLUICE, "nonsense"], capture_output=True, cwd=ROOT, check=False).returncode == 2
+
+
+@pytest.mark.parametrize(
+    "line", ["nats_port = 99999", "heartbeat_s = -1.0", "ack_wait_s = 0.0", "miners = -3", "miner = 3"]
+)
+def test_settings_that_make_no_sense_are_one_clear_line(tmp_path: Path, line: str) -> None:
+    (tmp_path / "sluice.toml").write_text(line + "\n")
+    assert line.split()[0] in refused(sluice(tmp_path, "up"), 2)
+
+
+@pytest.mark.parametrize("option", [("--nats-port", "99999"), ("--miners", "-1"), ("--timeout", "-1")])
+def test_an_option_out_of_range_is_wrong_use(tmp_path: Path, option: tuple[str, str]) -> None:
+    done = sluice(tmp_path, "up", *option)
+    assert done.returncode == 2
+    assert option[0] in done.stderr
+    assert "Traceback" not in done.stderr
 
 
 def test_a_second_instance_on_one_state_is_refused_and_the_first_goes_on(instance: Path) -> None:
@@ -271,7 +287,7 @@ async def fill_the_store(state: Path) -> None:
 def test_a_full_store_is_said_and_nothing_is_registered(tmp_path: Path) -> None:
     state = tmp_path / "state"
     state.mkdir()
-    (state / "sluice.toml").write_text(FAST + "max_store_mb = 66\n")
+    (state / "sluice.toml").write_text(FAST + "max_store_mb = 130\n")
     up = start(state, "--empty", "--miners", "0")
     try:
         until(lambda: agents_alive(state, 3), "the agents alive")

@@ -1,5 +1,7 @@
 """Campaigns from the request to the digest, with all agents as real processes on a real server."""
 
+import pytest
+
 from bus import events as ev
 from bus.presence import read_presence
 from tests.support.campaign import Mine, undisturbed
@@ -69,6 +71,7 @@ async def test_a_killed_miner_resumes_its_unit_from_its_checkpoint(instance: Ins
     await mine.check_log(campaign)
 
 
+@pytest.mark.slow
 async def test_a_miner_that_is_told_to_stop_gives_its_replica_back_with_a_checkpoint(
     instance: Instance, mine: Mine
 ) -> None:
@@ -112,4 +115,28 @@ async def test_requests_that_cannot_be_met_are_refused_with_a_reason_and_hold_no
     assert "not lie within" in reasons["windows beyond the end"]
     assert "population" in reasons["population of one"]
     assert (await mine.mine(1))[1].validated == 1
+    instance.assert_all_alive()
+
+
+@pytest.mark.parametrize("how", ["die", "lose"])
+async def test_a_verdict_is_given_although_its_judge_was_cut_off_after_the_last_answer(
+    instance: Instance, mine: Mine, how: str
+) -> None:
+    """No further answer comes that would remind anybody of the unit."""
+    next(a for a in instance.agents if a.kind == "validator").stop()
+    cut_off = instance.agent("validator", module="tests.support.dying_judge", SLUICE_TEST_MISBEHAVE=how)
+
+    async def holds_the_lease() -> bool:
+        lease = await mine.bus.last("KV_LEASE", "$KV.LEASE.validator")
+        return lease is not None and lease.data != b""
+
+    await until("it is the active one", holds_the_lease)
+    if how == "die":
+        cut_off.killed = True
+        instance.agent("validator")
+    instance.miners(2)
+    campaign, end = await mine.mine(1)
+    assert end.validated == 1
+    assert cut_off.alive() == (how == "lose")
+    await mine.check_log(campaign)
     instance.assert_all_alive()

@@ -8,11 +8,12 @@ from uuid import uuid4
 import msgspec
 
 from bus import events as ev
+from bus.campaigns import request_campaign
 from bus.client import Bus, Stored
 from bus.envelope import Event, decode_event, encode_event, make_event, now_rfc3339
 from bus.events import EventData
 from bus.messages import Checkpoint, Parked
-from cli.actions import register_dataset, request_campaign
+from cli.actions import register_dataset
 from domain.candles import Candles
 from domain.errors import BadInput
 from domain.hashing import canonical, sha256_hex

@@ -38,7 +38,13 @@ def instances(kind: type) -> st.SearchStrategy[Any]:
 
 
 def _instances(t: mi.Type) -> st.SearchStrategy[Any]:
-    simple = {mi.StrType: _TEXT, mi.IntType: _INTS, mi.FloatType: _FLOATS, mi.BoolType: st.booleans(), mi.NoneType: st.none()}
+    simple = {
+        mi.StrType: _TEXT,
+        mi.IntType: _INTS,
+        mi.FloatType: _FLOATS,
+        mi.BoolType: st.booleans(),
+        mi.NoneType: st.none(),
+    }
     if type(t) in simple:
         return simple[type(t)]
     if isinstance(t, mi.StructType):

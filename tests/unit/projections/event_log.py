@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 from bus.client import Stored
 from bus.envelope import encode_event, make_event
 from bus.events import (
+    AgentGaveUp,
+    AgentStalled,
     AgentStarted,
     AgentStopped,
     CampaignFinished,
@@ -174,6 +176,14 @@ def _unit(log: EventLog, r: random.Random, campaign: str, unit: str, index: int,
                     validate(log, campaign, s, index, (find(r.randrange(20, 30), r.random()),))
 
 
+def _trouble(log: EventLog, r: random.Random, agent: str) -> None:
+    log.add(AgentStopped("miner", "box", r.randrange(9), r.choice((-9, 0, None)), r.random() < 0.5), agent)
+    if r.random() < 0.3:
+        log.add(AgentStalled("miner", "box", r.randrange(9), "no heartbeat"), agent)
+    if r.random() < 0.2:
+        log.add(AgentGaveUp("miner", "box", 4, 300.0, r.choice((0.0, 300.0))), agent)
+
+
 def story(r: random.Random, events: int) -> EventLog:
     """A log of about `events` events: a few campaigns, agents, junk, interleaved."""
     log = EventLog()
@@ -187,7 +197,7 @@ def story(r: random.Random, events: int) -> EventLog:
         elif what == 1:
             log.add(AgentStarted("miner", "box", r.randrange(9), "0.1.0"), f"miner-{r.randrange(3)}")
         elif what == 2:
-            log.add(AgentStopped("miner", "box", r.randrange(9), -9, r.random() < 0.5), f"miner-{r.randrange(3)}")
+            _trouble(log, r, f"miner-{r.randrange(3)}")
         elif what == 3:
             _junk(log, r)
         elif what == 4:

@@ -215,7 +215,7 @@ def test_strategies_are_ranked_validated_then_enough_trades_then_figures(views):
     assert thresholds("fitness") == [21, 24, 22, 23, 20]
     best = ranking.best(views.con)
     assert best is not None
-    assert (best["validated"], best["walk_forward_return"], best["pnl"]) == (True, 0.3, 1000.0)
+    assert (best["validated"], best["walk_forward_return"], best["pnl"]) == (True, 0.1, 5000.0)
     assert len(ranking.strategies(views.con, limit=2, offset=4)) == 1
 
 

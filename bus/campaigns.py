@@ -1,0 +1,66 @@
+"""Asking for a campaign, from the command line as from the pages: a checked spec, and the command that carries it."""
+
+from datetime import UTC, datetime, timedelta
+from uuid import uuid4
+
+from bus import events as ev
+from bus.client import Bus, Expect
+from bus.envelope import make_event, now_rfc3339
+from bus.subjects import entity_filter
+from domain.candles import DatasetInfo
+from domain.errors import BadInput
+from domain.execution import ExecutionModel, MarketRules
+from domain.risk import RISK_LEVELS, Level
+from domain.specs import CampaignSpec, SearchSpec, split_windows, validate_campaign
+
+#: Smallest order in quote currency that a venue takes (recorded product lists of the venues).
+MIN_NOTIONAL = {"coinbase": 1.0, "kraken": 5.0}
+
+
+def execution_for(info: DatasetInfo) -> ExecutionModel:
+    """Default costs with the market's own increments, as found in its data."""
+    rules = MarketRules(info.price_decimals, info.volume_decimals, MIN_NOTIONAL.get(info.venue, 0.0))
+    return ExecutionModel(market=rules)
+
+
+def campaign_spec(
+    digest: str, info: DatasetInfo, *, units: int, replicas: int, seed: int, risk: Level, population: int, generations: int,
+    candles: int, grammar: str, name: str,
+) -> CampaignSpec:  # fmt: skip
+    """A validated spec over the dataset's last `candles` candles (0 = all); BadInput says what does not fit."""
+    if risk not in RISK_LEVELS:
+        raise BadInput(f"risk must be one of {', '.join(RISK_LEVELS)}, not {risk}")
+    search = SearchSpec(
+        dataset=digest,
+        venue=info.venue,
+        symbol=info.symbol,
+        granularity_s=info.granularity_s,
+        windows=split_windows(info.candles, candles),
+        execution=execution_for(info),
+        risk=risk,
+        grammar=grammar,
+        population=population,
+        generations=generations,
+        trades_wanted=RISK_LEVELS[risk].trades_wanted,
+    )
+    spec = CampaignSpec(search, units, replicas, seed, name)
+    validate_campaign(spec)
+    return spec
+
+
+async def request_campaign(
+    bus: Bus, spec: CampaignSpec, by: str, *, source: str = "cli", valid_s: float = 600.0
+) -> str:
+    """Publish the command in the name of `source`; returns the campaign's id. The dispatcher opens or refuses it."""
+    campaign = str(uuid4())
+    until = (datetime.now(UTC) + timedelta(seconds=valid_s)).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    event = make_event(
+        ev.CampaignRequested(spec, until, by),
+        id=str(uuid4()),
+        source=source,
+        subject=campaign,
+        time=now_rfc3339(),
+        correlation=campaign,
+    )
+    await bus.append(event, Expect(entity_filter(event.type, campaign), 0))
+    return campaign

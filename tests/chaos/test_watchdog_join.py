@@ -1,0 +1,85 @@
+"""Another machine joins with one command: its miners count as another owner, and its log is read in the first place."""
+
+import asyncio
+import json
+import stat
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from bus import events as ev
+from tests.support.campaign import Mine, facts
+from tests.support.instance import ROOT, until
+from tests.support.running import Running, sluice
+
+pytestmark = pytest.mark.slow
+
+
+async def test_a_second_host_joins_validates_and_is_heard(tmp_path: Path) -> None:
+    first, second = Running(tmp_path / "first", "alpha"), Running(tmp_path / "second", "elsewhere")
+    followed = tmp_path / "logs.jsonl"
+    follower: subprocess.Popen[bytes] | None = None
+    try:
+        first.start("up", "--nats-port", "0", "--miners", "1", "--empty")
+        await first.alive("dispatcher", "validator", "projector", "miner-1", timeout_s=90.0)
+        creds = tmp_path / "beta.json"
+        before = first.pid("nats-server")
+        made = sluice(first.state.root, "creds", "add", "beta", "--out", str(creds), "--json")
+        assert made.returncode == 0, made.stderr
+        assert json.loads(made.stdout) == {"host": "beta", "file": str(creds), "active": True}
+        assert stat.S_IMODE(creds.stat().st_mode) == 0o600
+        assert first.pid("nats-server") == before
+        with followed.open("wb") as out:
+            command = [sys.executable, "-m", "cli", "logs", "-f", "--json", "--state", str(first.state.root)]
+            follower = subprocess.Popen(command, stdout=out, cwd=ROOT)
+        run = first.run()
+        assert run is not None
+        second.start("join", run.nats_url, "--miners", "1", "--creds", str(creds))
+        mine = await Mine.on(first)  # type: ignore[arg-type]
+
+        async def both() -> bool:
+            done = await asyncio.to_thread(sluice, first.state.root, "workers", "--json")
+            return {w["host"] for w in json.loads(done.stdout) if w["state"] == "alive"} == {"alpha", "beta"}
+
+        await until("workers of two hosts", both, 90.0, every_s=0.5)
+        campaign, end = await mine.mine(4, timeout_s=90.0)
+        assert end.validated == 4
+        verdicts = [f.data for f in await mine.of(campaign, ev.UnitValidated)]
+        assert {(v.distinct, v.owners) for v in verdicts} == {("host", ("alpha", "beta"))}  # type: ignore[attr-defined]
+
+        def heard() -> set[str]:
+            lines = [json.loads(line) for line in followed.read_text().splitlines() if line.endswith("}")]
+            return {f"{line['host']}.{line['agent']}" for line in lines}
+
+        async def hears_both() -> bool:
+            return {"alpha.validator", "beta.miner-1"} <= heard()
+
+        second.signal("miner-1", 9)
+        await until("the joined miner's restart is an event", lambda: restarted(mine), 20.0)
+        first.signal("validator", 9)
+        await until(f"log lines of both hosts, heard {heard()}", hears_both, 30.0)
+        follower.kill()
+        follower.wait(5)
+        shown = sluice(first.state.root, "logs", "beta")
+        assert "beta.miner-1" in shown.stdout
+        assert "alpha" not in shown.stdout
+        assert second.scan() == ["join", "miner-1", "watchdog"]
+        assert await second.down() < 5.0
+        assert await first.down() < 5.0
+    finally:
+        if follower is not None:
+            follower.kill()
+            follower.wait(5)
+        await second.close()
+        await first.close()
+
+
+async def restarted(mine: Mine) -> bool:
+    """Reported by the machine that joined, stored in its name by the first one's watchdog, once."""
+    told = [f for f in await facts(mine.bus) if f.event.subject == "beta_miner-1"]
+    kinds = [type(f.data) for f in told]
+    whole = [ev.AgentStarted, ev.AgentStopped, ev.AgentStarted]
+    assert kinds == whole[: len(kinds)]
+    return len(kinds) == 3

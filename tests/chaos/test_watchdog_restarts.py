@@ -1,0 +1,178 @@
+"""Whatever is killed or stopped comes back, exactly once, and what was mined has the digest of a calm run."""
+
+import asyncio
+import signal
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from bus import events as ev
+from domain.errors import Unreachable
+from projections import files, queries
+from tests.support.campaign import Mine, facts, undisturbed
+from tests.support.instance import until
+from tests.support.running import Running
+
+LIGHT_ONES = ("dispatcher", "validator", "projector", "watchdog")
+
+
+@pytest.fixture
+async def small(tmp_path: Path) -> AsyncIterator[Running]:
+    """An instance without miners."""
+    instance = Running(tmp_path / "state", "alpha")
+    try:
+        instance.start()
+        await instance.alive(*LIGHT_ONES)
+        yield instance
+    finally:
+        await instance.close()
+
+
+def processes(instance: Running, miners: int = 0) -> list[str]:
+    """What must run, once each, beside the command itself (and the pages, where there are any)."""
+    names = ["light", "nats-server", "projector", "validator", "watchdog", *(f"miner-{i + 1}" for i in range(miners))]
+    web = ["web"] if "web" in instance.scan() else []
+    return sorted(["up", *names, *web])
+
+
+async def exactly_one_of_each(instance: Running, miners: int = 0) -> None:
+    """By the command lines of this machine, and by run.json."""
+
+    async def look() -> bool:
+        return instance.scan() == processes(instance, miners)
+
+    try:
+        await until("exactly one of each", look, 10.0)
+    except AssertionError as e:
+        raise AssertionError(f"{e}: {instance.scan()}\n{instance.words()}") from e
+    run = instance.run()
+    assert run is not None
+    assert sorted(["up", "watchdog", *(p.name for p in run.processes)]) == processes(instance, miners)
+
+
+async def test_a_killed_watchdog_is_followed_by_one_that_takes_the_running_agents_over(small: Running) -> None:
+    names = ("nats-server", "light", "validator", "projector")
+    before = {n: small.pid(n) for n in names}
+    old = small.signal("watchdog", signal.SIGKILL)
+    await small.replaced("watchdog", old, within_s=8.0)
+    killed = small.signal("projector", signal.SIGKILL)
+    await small.replaced("projector", killed, within_s=8.0)
+    await exactly_one_of_each(small)
+    assert {n: small.pid(n) for n in names if n != "projector"} == {n: p for n, p in before.items() if n != "projector"}
+    assert await small.down() < 5.0
+
+
+@pytest.mark.slow
+async def test_every_process_killed_and_stopped_in_turn_while_campaigns_run(tmp_path: Path) -> None:
+    instance = Running(tmp_path / "state", "alpha")
+    try:
+        instance.start("up", "--nats-port", "0", "--miners", "2", "--empty")
+        await instance.alive(*LIGHT_ONES, "miner-1", "miner-2", timeout_s=120.0)
+        mine = await Mine.on(instance)  # type: ignore[arg-type]
+        spec = mine.spec(6, population=30, generations=8)
+        calm = await undisturbed(mine.candles, spec)
+        ended, digests = asyncio.Event(), []
+
+        async def mine_on() -> None:
+            while not ended.is_set():
+                digests.append(await campaign(mine))
+
+        mining = asyncio.create_task(mine_on())
+        took = {}
+        for sig in (signal.SIGKILL, signal.SIGSTOP):
+            for name in ("light", "validator", "projector", "miner-1", "nats-server", "watchdog"):
+                old = instance.signal(name, sig)
+                # A killed process is seen at the next look; a stopped one after silent_s, and a moment to stop by itself.
+                took[name, sig.name] = await instance.replaced(
+                    name, old, within_s=5.0 if sig == signal.SIGKILL else 12.0
+                )
+                agent = "dispatcher" if name == "light" else name
+                if name != "nats-server":
+                    await instance.alive(agent, timeout_s=90.0)
+                await exactly_one_of_each(instance, miners=2)
+                assert not mining.done(), mining.exception()
+        ended.set()
+        await asyncio.wait_for(mining, 150.0)
+        print(took, len(digests))
+        assert set(digests) == {calm}
+        await restarts_are_recorded(instance, mine)
+        assert await instance.down() < 5.0
+    finally:
+        await instance.close()
+
+
+async def campaign(mine: Mine) -> str:
+    """The digest of one campaign, read through whatever outages there are."""
+    id = await mine.request(6, population=30, generations=8)
+    while True:
+        try:
+            return (await mine.finished(id, 120.0)).digest
+        except Unreachable:
+            await asyncio.sleep(0.5)
+
+
+async def restarts_are_recorded(instance: Running, mine: Mine) -> None:
+    """Two unwanted ends of each, one of them a stall; `sluice status` says so."""
+    log = [f.data for f in await facts(mine.bus)]
+    for kind, miner in (("dispatcher", ""), ("validator", ""), ("projector", ""), ("nats-server", ""), ("miner", "-1")):
+        ends = [d for d in log if isinstance(d, ev.AgentStopped) and d.kind == kind and not d.wanted]
+        stalls = [d for d in log if isinstance(d, ev.AgentStalled) and d.kind == kind]
+        assert len(ends) >= 2, (kind, ends)
+        assert len(stalls) >= 1, (kind, stalls)
+        if kind != "nats-server":
+            assert (await instance.agents())[kind + miner]["restarts"] >= 2
+
+
+@pytest.mark.slow
+async def test_who_ends_too_often_is_left_alone_and_tried_again_after_the_cooldown(tmp_path: Path) -> None:
+    never = '[agents.validator]\nrestart = "never"\n'
+    instance = Running(tmp_path / "state", "alpha", never, restart_limit=1, cooldown_s=4.0, restart_window_s=60.0)
+    try:
+        instance.start()
+        await instance.alive(*LIGHT_ONES)
+        old = instance.signal("projector", signal.SIGKILL)
+        await instance.replaced("projector", old, within_s=5.0)
+        instance.signal("projector", signal.SIGKILL)
+        instance.signal("validator", signal.SIGKILL)
+
+        async def said() -> bool:
+            text = instance.output()
+            return "left alone for 4 s" in text and 'stays so (restart = "never")' in text
+
+        await until("given up", said, 8.0)
+        assert instance.pid("projector") == 0
+        await instance.alive("projector", timeout_s=20.0)
+        assert instance.pid("validator") == 0
+        assert (await instance.agents())["validator"]["state"] in ("dead", "stalled")
+        gave_up = [f.data for f in await facts(await instance.bus()) if isinstance(f.data, ev.AgentGaveUp)]
+        assert {(d.kind, d.deaths, d.retry_s) for d in gave_up} == {("projector", 2, 4.0), ("validator", 1, 0.0)}
+        con = files.open_reader(instance.state.views)
+        try:
+            (row,) = queries.agents(con, kind="validator")
+        finally:
+            con.close()
+        assert (row["crashes"], row["state"]) == (1, "gave up")
+    finally:
+        await instance.close()
+
+
+@pytest.mark.slow
+async def test_when_all_owners_die_at_once_nothing_runs_for_ever(small: Running) -> None:
+    assert small.up is not None
+    small.signal("watchdog", signal.SIGSTOP)  # so that it cannot stop anything in good order
+    small.up.kill()
+    small.up.wait(5)
+    small.signal("watchdog", signal.SIGKILL)
+    await small.nothing_left(15.0)
+    small.start()
+    await small.alive(*LIGHT_ONES)
+    assert await small.down() < 5.0
+
+
+@pytest.mark.slow
+async def test_a_killed_command_leaves_a_watchdog_that_stops_everything(small: Running) -> None:
+    assert small.up is not None
+    small.up.kill()
+    small.up.wait(5)
+    await small.nothing_left(8.0)

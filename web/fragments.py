@@ -1,0 +1,192 @@
+"""The parts of pages that change by themselves: what each shows, and from what. Pages and the live stream render the same."""
+
+import sqlite3
+import statistics
+from collections.abc import Callable
+from typing import NamedTuple
+
+from domain.errors import BadInput
+from projections import queries, ranking
+from projections.live import agent_rows, worker_rows
+from projections.progress import campaign_counts, open_campaigns, work_of
+from projections.queries import Json
+from web.live import Now
+
+Params = dict[str, str]
+UNITS_A_PAGE, STRATEGIES_A_PAGE, CAMPAIGNS_A_PAGE, MAP_UNITS = 100, 25, 50, 600
+
+
+class Fragment(NamedTuple):
+    """`context` reads what the template `_NAME.html` shows; `live`: whether it also depends on heartbeats and progress."""
+
+    context: Callable[[sqlite3.Connection, Now, Params], Json]
+    live: bool = False
+
+
+def page_number(params: Params) -> int:
+    """From 1 on; BadInput for what is no number."""
+    text = params.get("page", "") or "1"
+    if not text.isdigit() or not 1 <= int(text) <= 1_000_000:
+        raise BadInput(f"{text[:20]!r} is no page number")
+    return int(text)
+
+
+def paging(params: Params, count: int, size: int) -> Json:
+    page, pages = page_number(params), max(1, -(-count // size))
+    return {
+        "page": min(page, pages),
+        "pages": pages,
+        "count": count,
+        "offset": (min(page, pages) - 1) * size,
+        "size": size,
+    }
+
+
+def _tiles(con: sqlite3.Connection, now: Now, _: Params) -> Json:
+    miners = now.miners()
+    known = worker_rows(queries.workers(con), now.presences)
+    return {
+        "units": queries.unit_counts(con),
+        "alive": len(miners),
+        "hosts": len({p.host for p in miners}),
+        "silent": sum(w["state"] in ("dead", "stalled") for w in known),
+        "connected": now.connected,
+        "trials": queries.trials(con),
+        "rate": now.rate,
+        "campaigns": campaign_counts(con),
+        "strategies": ranking.strategy_count(con),
+        "validated": ranking.strategy_count(con, "validated"),
+    }
+
+
+def progress_of(con: sqlite3.Connection, now: Now, c: Json) -> Json:
+    """Share done and seconds left, from this campaign's own timings; null where nothing is known yet."""
+    units = c["units_by_state"]
+    decided = sum(units[s] for s in ("validated", "inconclusive", "parked"))
+    work = work_of(con, c["id"])
+    under_way = sum(min(1.0, p.generation / max(1, p.generations)) for p in now.of_campaign(c["id"]))
+    wanted = max(1, c["units"] * c["replicas"])
+    answers = min(wanted, decided * c["replicas"] + work.open_answers)
+    done = min(1.0, (answers + under_way) / wanted)
+    miners = len(now.miners())
+    left = None
+    if work.answered and miners and decided < c["units"]:
+        left = max(0.0, wanted - answers - under_way) * work.seconds / work.answered / miners
+    return {"decided": decided, "done": 1.0 if c["state"] == "finished" else done, "left_s": left, "miners": miners}
+
+
+def _running(con: sqlite3.Connection, now: Now, _: Params) -> Json:
+    found = open_campaigns(con, 5)
+    return {
+        "campaigns": [c | progress_of(con, now, c) for c in found],
+        "recent": [] if found else queries.campaigns(con, 4),
+    }
+
+
+def _best(con: sqlite3.Connection, now: Now, _: Params) -> Json:
+    top = ranking.strategies(con, limit=1)
+    return {"s": top[0] if top and top[0]["metrics"]["return"] is not None else None}
+
+
+def _top(con: sqlite3.Connection, now: Now, _: Params) -> Json:
+    return {"strategies": ranking.strategies(con, limit=5), "count": ranking.strategy_count(con), "first": 1}
+
+
+def _workers(con: sqlite3.Connection, now: Now, _: Params) -> Json:
+    """Miners by host, and the other agents beside them."""
+    rows = worker_rows(queries.workers(con), now.presences)
+    details = {(p.host, p.slot): p for p in now.presences if p.kind == "miner"}
+    by_host: dict[str, list[Json]] = {}
+    at_work = {(p.host, p.slot): p for _, p in now.progress.values()}
+    for r in rows:
+        presence, job = details.get((r["host"], r["slot"])), at_work.get((r["host"], r["slot"]))
+        by_host.setdefault(r["host"], []).append(r | {"since": presence.started if presence else "", "job": job})
+    others = [a for a in agent_rows(now.presences) if a["kind"] != "miner"]
+    return {"hosts": by_host, "agents": others, "connected": now.connected}
+
+
+def _campaigns(con: sqlite3.Connection, now: Now, params: Params) -> Json:
+    count = sum(campaign_counts(con).values())
+    at = paging(params, count, CAMPAIGNS_A_PAGE)
+    found = queries.campaigns(con, CAMPAIGNS_A_PAGE, at["offset"])
+    for c in found:
+        c["units_by_state"] = queries.unit_counts(con, c["id"])
+        c |= progress_of(con, now, c) if c["state"] == "open" else {"done": None, "left_s": None}
+    return {"campaigns": found, "paging": at}
+
+
+def _campaign(con: sqlite3.Connection, now: Now, params: Params) -> Json:
+    c = queries.campaign(con, params["id"])
+    if c is None:
+        return {"c": None}
+    best = ranking.of_campaign(con, params["id"], 5)
+    return {"c": c | progress_of(con, now, c), "map": _unit_map(con, params["id"]), "best": best}
+
+
+def _unit_map(con: sqlite3.Connection, campaign: str) -> list[tuple[int, str]]:
+    """(index, state) of the first units: a picture, no table."""
+    sql = "SELECT idx, state FROM units WHERE campaign = ? ORDER BY idx LIMIT ?"
+    return [(int(i), str(s)) for i, s in con.execute(sql, (campaign, MAP_UNITS))]
+
+
+def _units(con: sqlite3.Connection, now: Now, params: Params) -> Json:
+    counts = queries.unit_counts(con, params["id"])
+    at = paging(params, sum(counts.values()), UNITS_A_PAGE)
+    found = queries.units(con, params["id"], "", UNITS_A_PAGE, at["offset"])
+    for u in found:
+        parts = [p.generation / max(1, p.generations) for p in now.of_unit(u["id"])]
+        u["under_way"] = statistics.fmean(parts) if parts else None
+        u["miners"] = [f"{p.host}.{p.slot}" for p in now.of_unit(u["id"])]
+    return {"units": found, "paging": at, "id": params["id"]}
+
+
+def _leaders(con: sqlite3.Connection, now: Now, params: Params) -> Json:
+    by: ranking.Order = "walk_forward" if params.get("by") == "walk_forward" else "fitness"
+    at = paging(params, ranking.strategy_count(con), STRATEGIES_A_PAGE)
+    return {
+        "strategies": ranking.strategies(con, by, "", STRATEGIES_A_PAGE, at["offset"]),
+        "paging": at,
+        "by": by,
+        "first": at["offset"] + 1,
+        "validated": ranking.strategy_count(con, "validated"),
+    }
+
+
+def _ten(con: sqlite3.Connection, now: Now, params: Params) -> Json:
+    by: ranking.Order = "walk_forward" if params.get("by") == "walk_forward" else "fitness"
+    return {"strategies": ranking.strategies(con, by, "", 10), "first": 1, "by": by}
+
+
+def _stage(con: sqlite3.Connection, now: Now, params: Params) -> Json:
+    """Standing and proof: the unit that decided it, with the owners that agreed."""
+    s = ranking.strategy(con, params["id"])
+    if s is None:
+        return {"s": None}
+    proof = queries.unit(con, s["unit"])
+    found = queries.campaign(con, s["campaign"])
+    return {"s": s, "proof": proof, "lane": found["lane"] if found else ""}
+
+
+FRAGMENTS: dict[str, Fragment] = {
+    "tiles": Fragment(_tiles, live=True),
+    "running": Fragment(_running, live=True),
+    "best": Fragment(_best),
+    "top": Fragment(_top),
+    "workers": Fragment(_workers, live=True),
+    "campaigns": Fragment(_campaigns, live=True),
+    "campaign": Fragment(_campaign, live=True),
+    "units": Fragment(_units, live=True),
+    "ten": Fragment(_ten),
+    "leaders": Fragment(_leaders),
+    "stage": Fragment(_stage),
+}
+#: Which fragments a page has; its template is `NAME.html`.
+PAGES: dict[str, tuple[str, ...]] = {
+    "overview": ("tiles", "running", "best", "top"),
+    "workers": ("workers",),
+    "campaigns": ("campaigns",),
+    "campaign": ("campaign", "units"),
+    "leaderboard": ("ten", "leaders"),
+    "strategy": ("stage",),
+    "form": (),
+}
