@@ -18,11 +18,12 @@ from domain.genome import Genome, Operand, Risk, Rule, RuleSet, Sizing
 from domain.metrics import TIER1
 from domain.specs import Window
 from kernels.bitmaps import BITMAP_BYTES, RuleBits, fill_enterable
+from kernels.blocks import SHIFTS
 from kernels.hop import hop_batch
 from kernels.layout import operands_of, rule_records
 from kernels.plain import PlainEvaluator
 from kernels.population import Population
-from kernels.tables import SHIFTS, TABLE_BYTES, WORTH, TouchTables
+from kernels.tables import TABLE_BYTES, WORTH, TouchTables
 from kernels.terms import check_window
 
 #: Candles x genomes a compiled call: at fifty nanoseconds each, the worst there is, half a second.

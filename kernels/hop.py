@@ -11,7 +11,7 @@ table's best closes lie in the row behind it.
 
 import numpy as np
 
-from kernels.bitmaps import join_all, join_any, next_bit
+from kernels.bitmaps import fence, join_all, join_any, next_bit
 from kernels.blocks import walk_to_touch
 from kernels.jit import inlined, jit
 from kernels.loop import level, size_in_lots, whole_ticks
@@ -113,7 +113,7 @@ def hop(g, i, factors, slots, tables, costs, time_ms, open_, close, edges, later
         by_table &= factors[i, k] == 0.0 or slots[i, k] >= 0
     t = start
     while True:
-        t = next_bit(entries, t, limit)
+        t = next_bit(entries, t)
         if t >= limit:
             break
         entry = t + 1
@@ -134,11 +134,11 @@ def hop(g, i, factors, slots, tables, costs, time_ms, open_, close, edges, later
         due = stop
         if long and leaves_by_rule[0]:
             if due_long < entry:
-                due_long = next_bit(long_exits, entry, stop)
+                due_long = next_bit(long_exits, entry)
             due = due_long
         elif not long and leaves_by_rule[1]:
             if due_short < entry:
-                due_short = next_bit(short_exits, entry, stop)
+                due_short = next_bit(short_exits, entry)
             due = due_short
         side = 0 if long else 1
         sign = 1.0 if long else -1.0
@@ -228,18 +228,21 @@ def hop_batch(order, genomes, index, kind_of, factors, slots, bits, enterable, t
     for i in order:
         g = genomes[i]
         if g.long_exit > g.long_entry:
-            join_all(bits, index, g.long_entry, g.long_exit, enterable, entries)
+            join_all(bits, index, g.long_entry, g.long_exit, enterable, start, stop, entries)
             if g.short_exit > g.short_entry:
-                join_all(bits, index, g.short_entry, g.short_exit, enterable, buys)
-                for w in range(len(entries)):
+                join_all(bits, index, g.short_entry, g.short_exit, enterable, start, stop, buys)
+                for w in range(start >> 6, ((stop - 1) >> 6) + 1):
                     sells = buys[w]
                     buys[w] = entries[w]
                     entries[w] ^= sells
         else:
-            join_all(bits, index, g.short_entry, g.short_exit, enterable, entries)
+            join_all(bits, index, g.short_entry, g.short_exit, enterable, start, stop, entries)
         if g.short_entry > g.long_exit:
-            join_any(bits, index, g.long_exit, g.short_entry, long_exits)
+            join_any(bits, index, g.long_exit, g.short_entry, start, stop, long_exits)
+            fence(long_exits, stop)
         if g.end > g.short_exit:
-            join_any(bits, index, g.short_exit, g.end, short_exits)
+            join_any(bits, index, g.short_exit, g.end, start, stop, short_exits)
+            fence(short_exits, stop)
+        fence(entries, stop - 1)
         hop(genomes[i], kind_of[i], factors, slots, tables, costs[0], time_ms, open_, close, edges, later, small, large, shifts,
             entries, buys, long_exits, short_exits, start, stop, returns, out[i])  # fmt: skip
