@@ -86,6 +86,24 @@ def touched_by_blocks(side, e, end, i, factors, scale, open_, close, edges, late
     return touched, guard, reason, aim
 
 
+@inlined
+def fill_in(side, sign, c, after_entry, price, guard, reason, aim, edges):
+    """(price before slippage, reason, fills at the open) in the candle c that meets guard or aim, whose open is `price`.
+
+    What lies beyond at the open fills there; the guard goes before the aim.
+    """
+    at_open = True
+    if after_entry and sign * price <= guard:
+        pass
+    elif after_entry and -sign * price < aim:
+        reason = TARGET
+    elif edges[side, c] <= guard:
+        price, at_open = sign * min(guard, sign * price), False
+    else:
+        price, reason, at_open = -sign * aim, TARGET, False
+    return price, reason, at_open
+
+
 @jit
 def hop(g, i, factors, slots, tables, costs, time_ms, open_, close, edges, later, small, large, shifts,
         entries, buys, long_exits, short_exits, start, stop, returns, out):  # fmt: skip
@@ -111,6 +129,10 @@ def hop(g, i, factors, slots, tables, costs, time_ms, open_, close, edges, later
     by_table = True
     for k in range(8):
         by_table &= factors[i, k] == 0.0 or slots[i, k] >= 0
+    # A stop and a target alone: at most one guard, which lies below the entry.
+    simple = (
+        slots[i, RUIN_AT] < 0 and slots[i, TRAIL_AT] < 0 and slots[i, 4 + RUIN_AT] < 0 and slots[i, 4 + TRAIL_AT] < 0
+    )
     t = start
     while True:
         t = next_bit(entries, t)
@@ -147,39 +169,41 @@ def hop(g, i, factors, slots, tables, costs, time_ms, open_, close, edges, later
             decided, why = entry + hold, HOLDING
         if due + 1 < stop and due + 1 <= decided:
             decided, why = due + 1, RULE
-        guard, aim, reason = -np.inf, -np.inf, STOP
+        touched = stop
         if by_table:
             guarded, aimed = touched_by_table(entry, 4 * side, i, slots, tables, stop)
             touched = min(guarded, aimed)
-            if touched < decided:
+            if touched < decided and simple and guarded != aimed:
+                # Stop or target, and not both: which of them is a coin toss, so nothing here branches on it.
+                reason = TARGET if aimed < guarded else STOP
+                factor = factors[i, 4 * side + (AIM_AT if aimed < guarded else STOP_AT)]
+                trigger = level(price, factor, long == (aimed < guarded), scale)
+                price = open_[touched]
+                at_open = touched > entry and (sign * price <= sign * trigger) != (aimed < guarded)
+                price = price if at_open else trigger
+                left = touched
+            elif touched < decided:
+                guard, aim, reason = -np.inf, -np.inf, STOP
                 if guarded <= aimed:
                     guard, reason = guard_at(
                         touched, entry, 4 * side, i, factors, slots, tables, sign, price, open_, close, scale
                     )
                 if aimed <= guarded:
                     aim = -sign * level(price, factors[i, 4 * side + AIM_AT], long, scale)
+                left = touched
+                price, reason, at_open = fill_in(side, sign, left, left > entry, open_[left], guard, reason, aim, edges)
         else:
             touched, guard, reason, aim = touched_by_blocks(
                 side, entry, decided, i, factors, scale, open_, close, edges, later, small, large, shifts
             )
-        # What was decided before goes first, then guard before aim; what lies beyond at the open fills there.
-        at_open = True
+            if touched < decided:
+                left = touched
+                price, reason, at_open = fill_in(side, sign, left, left > entry, open_[left], guard, reason, aim, edges)
         if touched >= decided:
             if decided < stop:
-                left, price, reason = decided, open_[decided], why
+                left, price, reason, at_open = decided, open_[decided], why, True
             else:
                 left, price, reason, at_open = stop - 1, close[stop - 1], END, False
-        else:
-            left = touched
-            price = open_[left]
-            if left > entry and sign * price <= guard:
-                at_open = True
-            elif left > entry and -sign * price < aim:
-                reason = TARGET
-            elif edges[side, left] <= guard:
-                price, at_open = sign * min(guard, sign * price), False
-            else:
-                price, reason, at_open = -sign * aim, TARGET, False
         size = lots / lot_scale
         entry_notional = size * entry_price
         slip = 0.0 if reason == TARGET else slippage
@@ -199,11 +223,10 @@ def hop(g, i, factors, slots, tables, costs, time_ms, open_, close, edges, later
         fees_sum += fees
         turnover += entry_notional + exit_notional
         held += left - entry if at_open else left - entry + 1
-        if pnl > 0.0:
-            wins += 1
-            profit += pnl
-        else:
-            loss -= pnl
+        # Adding nothing leaves the bits of a sum as they are, and saves a branch that is as good as random.
+        wins += 1 if pnl > 0.0 else 0
+        profit += pnl if pnl > 0.0 else 0.0
+        loss -= 0.0 if pnl > 0.0 else pnl
         best = pnl if pnl > best or count == 0 else best
         worst = pnl if pnl < worst or count == 0 else worst
         peak = equity if equity > peak else peak
