@@ -128,6 +128,37 @@ def next_bit(words, t):
     return 64 * w + np.int64(trailing_zeros(word))
 
 
+@jit
+def summarise(words, start, limit, summary):
+    """Bit w of `summary` = words[w] has any, for the words from `start` up to the fence at `limit`. In place.
+
+    Both hold whole groups of 64 words; bits outside that range mean nothing.
+    """
+    for s in range(start >> 12, ((((limit - 1) >> 6) + 1) >> 6) + 1):
+        group = words[64 * s : 64 * s + 64]
+        word = np.uint64(0)
+        for k in range(64):
+            word |= np.uint64(group[k] != np.uint64(0)) << np.uint64(k)
+        summary[s] = word
+
+
+@inlined
+def next_bit_far(words, summary, t):
+    """As `next_bit`, over empty words at 64 a step."""
+    w = t >> 6
+    word = (words[w] >> np.uint64(t & 63)) << np.uint64(t & 63)
+    if word == np.uint64(0):
+        w += 1
+        s = w >> 6
+        groups = (summary[s] >> np.uint64(w & 63)) << np.uint64(w & 63)
+        while groups == np.uint64(0):
+            s += 1
+            groups = summary[s]
+        w = 64 * s + np.int64(trailing_zeros(groups))
+        word = words[w]
+    return 64 * w + np.int64(trailing_zeros(word))
+
+
 @inlined
 def fence(words, limit):
     """Set a bit at or above `limit` (at most 64 x (len(words) - 1)), where a search may end. In place."""

@@ -149,7 +149,8 @@ class CompiledEvaluator(PlainEvaluator):
             list(pool.map(work, jobs))
 
     def _new_scratch(self, longest: int) -> tuple[NDArray[np.uint64], NDArray[np.float64]]:
-        return np.zeros((4, self._bits.bits.shape[1]), dtype=np.uint64), np.empty(longest)
+        groups = self._bits.bits.shape[1] // 64 + 1
+        return np.zeros((5, 64 * groups), dtype=np.uint64), np.empty(longest)
 
     def _call(
         self,

@@ -11,7 +11,7 @@ table's best closes lie in the row behind it.
 
 import numpy as np
 
-from kernels.bitmaps import fence, join_all, join_any, next_bit
+from kernels.bitmaps import fence, join_all, join_any, next_bit, next_bit_far, summarise
 from kernels.blocks import walk_to_touch
 from kernels.jit import inlined, jit
 from kernels.loop import level, size_in_lots, whole_ticks
@@ -106,7 +106,7 @@ def fill_in(side, sign, c, after_entry, price, guard, reason, aim, edges):
 
 @jit
 def hop(g, i, factors, slots, tables, costs, time_ms, open_, close, edges, later, small, large, shifts,
-        entries, buys, long_exits, short_exits, start, stop, returns, out):  # fmt: skip
+        entries, summary, buys, long_exits, short_exits, start, stop, returns, out):  # fmt: skip
     """One genome, of combination i, through candles start..stop-1; fills its row `out`, `returns` is scratch. In place.
 
     `entries` has a bit for every close at which one side alone wants to enter, `buys` for those of the long side (read
@@ -135,7 +135,7 @@ def hop(g, i, factors, slots, tables, costs, time_ms, open_, close, edges, later
     )
     t = start
     while True:
-        t = next_bit(entries, t)
+        t = next_bit_far(entries, summary, t)
         if t >= limit:
             break
         entry = t + 1
@@ -246,8 +246,8 @@ def hop(g, i, factors, slots, tables, costs, time_ms, open_, close, edges, later
 @jit
 def hop_batch(order, genomes, index, kind_of, factors, slots, bits, enterable, tables, costs, time_ms, open_, close, edges, later,
               small, large, shifts, start, stop, words, returns, out):  # fmt: skip
-    """Rows out[i] for every i of `order` (G', int64) over one window; `words` uint64[4, W] and `returns` are scratch."""
-    entries, buys, long_exits, short_exits = words[0], words[1], words[2], words[3]
+    """Rows out[i] for every i of `order` (G', int64) over one window; `words` uint64[5, W'] (whole groups of 64) and `returns` are scratch."""
+    entries, summary, buys, long_exits, short_exits = words[0], words[1], words[2], words[3], words[4]
     for i in order:
         g = genomes[i]
         if g.long_exit > g.long_entry:
@@ -267,5 +267,6 @@ def hop_batch(order, genomes, index, kind_of, factors, slots, bits, enterable, t
             join_any(bits, index, g.short_exit, g.end, start, stop, short_exits)
             fence(short_exits, stop)
         fence(entries, stop - 1)
+        summarise(entries, start, stop - 1, summary)
         hop(genomes[i], kind_of[i], factors, slots, tables, costs[0], time_ms, open_, close, edges, later, small, large, shifts,
-            entries, buys, long_exits, short_exits, start, stop, returns, out[i])  # fmt: skip
+            entries, summary, buys, long_exits, short_exits, start, stop, returns, out[i])  # fmt: skip
