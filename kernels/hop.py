@@ -15,7 +15,7 @@ from kernels.bitmaps import fence, join_all, join_any, next_bit, next_bit_far, s
 from kernels.blocks import walk_to_touch
 from kernels.jit import inlined, jit
 from kernels.loop import level, size_in_lots, whole_ticks
-from kernels.summary import clear_row, flags_of, write_ratios, write_row
+from kernels.summary import no_sums, tally, write_row
 from kernels.terms import ROLLOVER_MS
 from kernels.trade import END, HOLDING, LIQUIDATION, RULE, STOP, TARGET, TRAILING
 
@@ -104,6 +104,26 @@ def fill_in(side, sign, c, after_entry, price, guard, reason, aim, edges):
     return price, reason, at_open
 
 
+@inlined
+def round_trip(long, lots, entry_price, cost_frac, price, reason, margin, at_open, entry, left, time_ms, costs):
+    """(entry notional, exit notional, fees, pnl) of a position left at `price` before slippage; as `loop.settle`."""
+    scale = costs.tick_scale
+    size = lots / costs.lot_scale
+    entry_notional = size * entry_price
+    slip = 0.0 if reason == TARGET else costs.slippage_frac
+    fee_frac = costs.maker_frac if reason == TARGET else costs.taker_frac
+    moved = price * (1.0 - slip) if long else price * (1.0 + slip)
+    fill = whole_ticks(moved, not long, scale) / scale
+    rollover = 0.0
+    if margin:
+        left_ms = time_ms[left] if at_open else time_ms[left] + costs.granularity_ms
+        rollover = entry_notional * costs.rollover_frac * ((left_ms - time_ms[entry]) // ROLLOVER_MS)
+    gross = (fill - entry_price) * size if long else (entry_price - fill) * size
+    exit_notional = fill * size
+    fees = entry_notional * cost_frac + rollover + exit_notional * fee_frac
+    return entry_notional, exit_notional, fees, gross - fees
+
+
 @jit
 def hop(g, i, factors, slots, tables, costs, time_ms, open_, close, edges, later, small, large, shifts,
         entries, summary, buys, long_exits, short_exits, start, stop, returns, out):  # fmt: skip
@@ -112,18 +132,15 @@ def hop(g, i, factors, slots, tables, costs, time_ms, open_, close, edges, later
     `entries` has a bit for every close at which one side alone wants to enter, `buys` for those of the long side (read
     when there are two).
     """
-    clear_row(out)
     limit = stop - 1
     scale, lot_scale = costs.tick_scale, costs.lot_scale
-    slippage, taker, maker = costs.slippage_frac, costs.taker_frac, costs.maker_frac
+    slippage, taker = costs.slippage_frac, costs.taker_frac
     leverage, amount, fraction, hold = g.leverage, g.amount, g.fraction, g.max_hold
     leaves_by_rule = (g.short_entry > g.long_exit, g.end > g.short_exit)
     due_long, due_short = np.int64(-1), np.int64(-1)
-    count, wins, held, flags = 0, 0, 0, 0
-    net, profit, loss, fees_sum, turnover = 0.0, 0.0, 0.0, 0.0, 0.0
-    best, worst = -np.inf, np.inf
+    sums = no_sums(costs)
+    count = 0
     equity = costs.start_equity
-    peak, drawdown = equity, 0.0
     long = g.long_exit > g.long_entry
     both = long and g.short_exit > g.short_entry
     by_table = True
@@ -204,49 +221,23 @@ def hop(g, i, factors, slots, tables, costs, time_ms, open_, close, edges, later
                 left, price, reason, at_open = decided, open_[decided], why, True
             else:
                 left, price, reason, at_open = stop - 1, close[stop - 1], END, False
-        size = lots / lot_scale
-        entry_notional = size * entry_price
-        slip = 0.0 if reason == TARGET else slippage
-        moved = price * (1.0 - slip) if long else price * (1.0 + slip)
-        fill = whole_ticks(moved, not long, scale) / scale
-        rollover = 0.0
-        if margin:
-            left_ms = time_ms[left] if at_open else time_ms[left] + costs.granularity_ms
-            rollover = entry_notional * costs.rollover_frac * ((left_ms - time_ms[entry]) // ROLLOVER_MS)
-        gross = (fill - entry_price) * size if long else (entry_price - fill) * size
-        exit_notional = fill * size
-        fees = entry_notional * cost_frac + rollover + exit_notional * (maker if reason == TARGET else taker)
-        pnl = gross - fees
+        entry_notional, exit_notional, fees, pnl = round_trip(
+            long, lots, entry_price, cost_frac, price, reason, margin, at_open, entry, left, time_ms, costs
+        )
         returns[count] = pnl / equity
         equity = equity + pnl
-        net += pnl
-        fees_sum += fees
-        turnover += entry_notional + exit_notional
-        held += left - entry if at_open else left - entry + 1
-        # Adding nothing leaves the bits of a sum as they are, and saves a branch that is as good as random.
-        wins += 1 if pnl > 0.0 else 0
-        profit += pnl if pnl > 0.0 else 0.0
-        loss -= 0.0 if pnl > 0.0 else pnl
-        best = pnl if pnl > best or count == 0 else best
-        worst = pnl if pnl < worst or count == 0 else worst
-        peak = equity if equity > peak else peak
-        fall = (peak - equity) / peak
-        drawdown = fall if fall > drawdown else drawdown
-        flags |= flags_of(equity, entry_notional, exit_notional, costs)
+        held = left - entry if at_open else left - entry + 1
+        sums = tally(sums, pnl, equity, entry_notional, exit_notional, fees, held, costs)
         count += 1
         t = left
-    if count > 0:
-        write_row(
-            count, wins, held, flags, net, profit, loss, fees_sum, turnover, best, worst, drawdown, equity, costs,
-            stop - start, out,
-        )  # fmt: skip
-        write_ratios(returns, count, out)
+    write_row(sums, equity, returns, costs, stop - start, out)
 
 
 @jit
 def hop_batch(order, genomes, index, kind_of, factors, slots, bits, enterable, tables, costs, time_ms, open_, close, edges, later,
               small, large, shifts, start, stop, words, returns, out):  # fmt: skip
-    """Rows out[i] for every i of `order` (G', int64) over one window; `words` uint64[5, W'] (whole groups of 64) and `returns` are scratch."""
+    """Rows out[i] for every i of `order` (G', int64) over one window; `words` uint64[5, W'] (whole groups of 64) and
+    `returns` are scratch."""
     entries, summary, buys, long_exits, short_exits = words[0], words[1], words[2], words[3], words[4]
     for i in order:
         g = genomes[i]

@@ -41,13 +41,49 @@ def write_ratios(returns, count, out):
 
 
 @inlined
-def write_row(
-    count, wins, held, flags, net, profit, loss, fees, turnover, best, worst, drawdown, final, costs, candles, out
-):
-    """Fill `out` (len(TIER1),), but for the ratios, from sums over at least one trade. Formulas: `kernels.reference_figures`."""
+def no_sums(costs):
+    """Sums over no trade, for `tally`: count, wins, candles held, flags, net, profit, loss, fees, turnover, best and worst
+    pnl, peak, drawdown."""
+    return (0, 0, 0, 0, 0.0, 0.0, 0.0, 0.0, 0.0, -np.inf, np.inf, costs.start_equity, 0.0)
+
+
+@inlined
+def tally(sums, pnl, equity, entry_notional, exit_notional, fees, candles_held, costs):
+    """`sums` with one more trade, which left `equity`. Both paths add in this order, so that the bits are the same."""
+    count, wins, held, flags, net, profit, loss, fees_sum, turnover, best, worst, peak, drawdown = sums
+    wins += 1 if pnl > 0.0 else 0
+    # Adding nothing leaves the bits of a sum as they are, and saves a branch that is as good as random.
+    profit += pnl if pnl > 0.0 else 0.0
+    loss -= 0.0 if pnl > 0.0 else pnl
+    best = pnl if pnl > best or count == 0 else best
+    worst = pnl if pnl < worst or count == 0 else worst
+    peak = equity if equity > peak else peak
+    fall = (peak - equity) / peak
+    drawdown = fall if fall > drawdown else drawdown
+    if equity > costs.max_balance:
+        flags |= FLAG_BALANCE
+    if entry_notional > costs.max_position:
+        flags |= FLAG_POSITION
+    if not (np.isfinite(equity) and np.isfinite(entry_notional) and np.isfinite(exit_notional)):
+        flags |= FLAG_NOT_FINITE
+    return (
+        count + 1, wins, held + candles_held, flags, net + pnl, profit, loss, fees_sum + fees,
+        turnover + (entry_notional + exit_notional), best, worst, peak, drawdown,
+    )  # fmt: skip
+
+
+@jit
+def write_row(sums, final, returns, costs, candles, out):
+    """Fill `out` (len(TIER1),) from the sums and `returns` (pnl / equity before) of a window of `candles`; NaN, never 0,
+    where a figure is not defined. In place. Formulas: `kernels.reference_figures`."""
+    count, wins, held, flags, net, profit, loss, fees, turnover, best, worst, _, drawdown = sums
+    out[:] = np.nan
+    out[_TRADES] = count
+    out[_FLAGS] = 0.0
+    if count == 0:
+        return
     if abs(net) > costs.max_pnl:
         flags |= FLAG_PNL
-    out[_TRADES] = count
     out[_WINS] = wins
     out[_NET] = net
     out[_RETURN] = net / costs.start_equity
@@ -67,63 +103,22 @@ def write_row(
     out[_EXPOSURE] = held / candles
     out[_FINAL] = final
     out[_FLAGS] = flags
-
-
-@inlined
-def clear_row(out):
-    """The row of a genome without trades: figures are NaN, never 0."""
-    out[:] = np.nan
-    out[_TRADES] = 0.0
-    out[_FLAGS] = 0.0
-
-
-@inlined
-def flags_of(equity, entry_notional, exit_notional, costs):
-    """The safety limits that a trade broke."""
-    flags = 0
-    if equity > costs.max_balance:
-        flags |= FLAG_BALANCE
-    if entry_notional > costs.max_position:
-        flags |= FLAG_POSITION
-    if not (np.isfinite(equity) and np.isfinite(entry_notional) and np.isfinite(exit_notional)):
-        flags |= FLAG_NOT_FINITE
-    return flags
+    write_ratios(returns, count, out)
 
 
 @jit
 def tier1_row(trades, count, costs, candles, returns, out):
     """Fill `out` (len(TIER1),) from the first `count` trades of a window of `candles`; `returns` is scratch. In place."""
-    clear_row(out)
-    if count == 0:
-        return
-    wins, held, flags = 0, 0, 0
-    net, profit, loss, fees, turnover = 0.0, 0.0, 0.0, 0.0, 0.0
-    best, worst = trades[0].pnl, trades[0].pnl
-    peak, drawdown = costs.start_equity, 0.0
+    sums = no_sums(costs)
+    final = costs.start_equity
     for i in range(count):
         trade = trades[i]
-        pnl, equity = trade.pnl, trade.equity_after
-        returns[i] = pnl / trade.equity_before
-        net += pnl
-        fees += trade.fees
-        turnover += trade.entry_notional + trade.exit_notional
-        held += trade.candles_held
-        if pnl > 0.0:
-            wins += 1
-            profit += pnl
-        else:
-            loss -= pnl
-        best = pnl if pnl > best else best
-        worst = pnl if pnl < worst else worst
-        peak = equity if equity > peak else peak
-        fall = (peak - equity) / peak
-        drawdown = fall if fall > drawdown else drawdown
-        flags |= flags_of(equity, trade.entry_notional, trade.exit_notional, costs)
-    final = trades[count - 1].equity_after
-    write_row(
-        count, wins, held, flags, net, profit, loss, fees, turnover, best, worst, drawdown, final, costs, candles, out
-    )
-    write_ratios(returns, count, out)
+        final = trade.equity_after
+        returns[i] = trade.pnl / trade.equity_before
+        sums = tally(
+            sums, trade.pnl, final, trade.entry_notional, trade.exit_notional, trade.fees, trade.candles_held, costs
+        )
+    write_row(sums, final, returns, costs, candles, out)
 
 
 @jit
