@@ -20,6 +20,7 @@ from domain.specs import Window
 from kernels.bitmaps import BITMAP_BYTES, RuleBits, fill_enterable
 from kernels.blocks import SHIFTS
 from kernels.hop import hop_batch
+from kernels.lanes import LANES, hop_in_lanes, mark_lanes
 from kernels.layout import operands_of, rule_records
 from kernels.plain import PlainEvaluator
 from kernels.population import Population
@@ -124,14 +125,15 @@ class CompiledEvaluator(PlainEvaluator):
         self, order: NDArray[np.int64], genomes: Encoded, windows: Sequence[Window], out: NDArray[np.float64]
     ) -> None:
         """Fill out[w, i] for every i of `order`, in calls below a second, on as many cores as allowed."""
+        in_lanes = np.empty(len(order), dtype=np.bool_)
+        mark_lanes(order, genomes[0], genomes[2], genomes[4], in_lanes)
         longest = max(w.stop - w.start for w in windows)
-        step = max(1, VISITS_PER_CALL // longest)
-        step = min(step, -(-len(order) // self._threads))
-        jobs = [
-            (order[i : i + step], window, out[w])
-            for w, window in enumerate(windows)
-            for i in range(0, len(order), step)
-        ]
+        most = max(1, VISITS_PER_CALL // longest)
+        jobs = []
+        for kernel, some in ((hop_in_lanes, order[in_lanes]), (hop_batch, order[~in_lanes])):
+            step = max(1, min(most, -(-len(some) // self._threads)))
+            for w, window in enumerate(windows):
+                jobs += [(kernel, some[i : i + step], window, out[w]) for i in range(0, len(some), step)]
         if self._threads == 1 or len(jobs) == 1:
             scratch = self._new_scratch(longest)
             for job in jobs:
@@ -140,7 +142,7 @@ class CompiledEvaluator(PlainEvaluator):
         # Each row is written by one job alone, from inputs that nobody writes: threads cannot change a bit.
         local = threading.local()
 
-        def work(job: tuple[NDArray[np.int64], Window, NDArray[np.float64]]) -> None:
+        def work(job: tuple[Any, NDArray[np.int64], Window, NDArray[np.float64]]) -> None:
             if not hasattr(local, "scratch"):
                 local.scratch = self._new_scratch(longest)
             self._call(*job, genomes, local.scratch)
@@ -148,22 +150,27 @@ class CompiledEvaluator(PlainEvaluator):
         with ThreadPoolExecutor(self._threads) as pool:
             list(pool.map(work, jobs))
 
-    def _new_scratch(self, longest: int) -> tuple[NDArray[np.uint64], NDArray[np.float64]]:
-        groups = self._bits.bits.shape[1] // 64 + 1
-        return np.zeros((5, 64 * groups), dtype=np.uint64), np.empty(longest)
+    def _new_scratch(self, longest: int) -> tuple[NDArray[Any], ...]:
+        """`words`, `lanes`, `entered`, `left_as` and `returns` of `kernels.lanes`; memory is touched as far as it is used."""
+        words = np.zeros((max(5, 2 * LANES), 64 * (self._bits.bits.shape[1] // 64 + 1)), dtype=np.uint64)
+        entered, left_as = (np.empty((LANES, longest), dtype=np.int32) for _ in range(2))
+        return words, np.zeros((LANES, 5), dtype=np.int64), entered, left_as, np.empty(longest)
 
     def _call(
         self,
+        kernel: Any,
         order: NDArray[np.int64],
         window: Window,
         rows: NDArray[np.float64],
         genomes: Encoded,
-        scratch: tuple[NDArray[np.uint64], NDArray[np.float64]],
+        scratch: tuple[NDArray[Any], ...],
     ) -> None:
         c, touch = self._candles, self._touch
-        hop_batch(
+        words, *of_lanes, returns = scratch
+        kernel(
             order, *genomes, self._bits.bits, self._enterable, touch.tables, self._market[0], c.time_ms, c.open, c.close,
-            touch.edges, touch.later, touch.small, touch.large, touch.shifts, window.start, window.stop, *scratch, rows,
+            touch.edges, touch.later, touch.small, touch.large, touch.shifts, window.start, window.stop,
+            words, *(of_lanes if kernel is hop_in_lanes else ()), returns, rows,
         )  # fmt: skip
 
 
