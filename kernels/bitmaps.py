@@ -4,13 +4,17 @@ All genomes share one row per distinct rule, kept between calls. A row has ceil(
 the fence of a search.
 """
 
+from typing import Any
+
 import numpy as np
-from numba.cpython.unsafe.numbers import trailing_zeros
+from numba.cpython.unsafe import numbers
 from numpy.typing import NDArray
 
 from domain.genome import Rule
 from kernels.jit import inlined, jit
 
+#: An intrinsic of numba: inside a kernel it takes the word alone.
+trailing_zeros: Any = numbers.trailing_zeros
 ONE = np.uint64(1)
 ALL = np.uint64(0xFFFF_FFFF_FFFF_FFFF)
 BITMAP_BYTES = 128 << 20

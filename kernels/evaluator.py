@@ -223,5 +223,6 @@ def warm_up() -> None:
     for kind in (PlainEvaluator, CompiledEvaluator):
         kind(Candles(info, columns), ExecutionModel()).tier1([genome], whole)
     evaluator = CompiledEvaluator(Candles(info, columns), ExecutionModel(), worth=0.0)
-    evaluator.tier1([genome], whole)
+    in_a_lane = Genome("long", Risk(100, 100, sizing=Sizing(fraction_bps=1_000)), RuleSet(entries))
+    evaluator.tier1([genome, in_a_lane], whole)
     evaluator.tier2(genome, whole[0])

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from domain.candles import Candles, candles_from_bytes
 from domain.genome import Operand
 from domain.specs import Window
-from kernels import bitmaps, hop, loop, plain, summary, tables, touch
+from kernels import bitmaps, hop, lanes, loop, plain, summary, tables, touch
 from kernels import evaluator as evaluator_module
 from kernels.evaluator import CompiledEvaluator, warm_up
 from kernels.golden_cases import CANDLES, EXECUTION, WINDOWS, golden_candles, golden_genomes
@@ -72,6 +72,7 @@ def test_dropping_the_feature_matrix_changes_nothing(rows):
 
 COMPILED_FROM_PYTHON = (
     *(summary.tier1_batch, summary.list_trades, summary.daily_marks, hop.hop_batch),
+    *(lanes.hop_in_lanes, lanes.mark_lanes),
     *(bitmaps.fill_bitmaps, bitmaps.fill_enterable, touch.first_touch, touch.trailing_touch, touch.signed_extremes),
 )
 
@@ -88,7 +89,7 @@ def test_every_kernel_is_compiled_for_one_signature_only():
         evaluator.tier2(GENOMES[0], WINDOWS[1])
     for kernel in COMPILED_FROM_PYTHON:
         assert len(kernel.signatures) == 1, kernel
-    for kernel in (loop.simulate, hop.hop):
+    for kernel in (loop.simulate, hop.hop, lanes.settle_hops):
         assert len(kernel.signatures) <= 1, kernel
 
 
