@@ -24,7 +24,9 @@ from kernels.evaluator import CompiledEvaluator, warm_up
 from kernels.plain import PlainEvaluator
 
 TITLE = "Kernel: microseconds a backtest (tier 1 over all candles)"
-COLUMNS = ("case", "candles", "genomes", "threads", "us_per_backtest", "baseline_us_per_backtest", "ratio", "identical", "rss_mb")  # fmt: skip
+COLUMNS = (
+    "case", "candles", "genomes", "threads", "us_per_backtest", "baseline_us_per_backtest", "ratio", "identical", "rss_mb",
+)  # fmt: skip
 EXECUTION = ExecutionModel()
 SEED = 20_260_101
 LONG_CANDLES = 525_600
@@ -85,7 +87,7 @@ def _timed(run: Callable[[], np.ndarray[Any, Any]]) -> tuple[float, np.ndarray[A
 
 def _warm(contest: Contest, genomes: list[Genome], **options: Any) -> Callable[[], np.ndarray[Any, Any]]:
     """Tables and bitmaps exist, as do the encoded genomes."""
-    evaluator = CompiledEvaluator(contest.candles, EXECUTION, **options)
+    evaluator = CompiledEvaluator(contest.candles, EXECUTION, **{"worth": 0.0, **options})
     encoded = evaluator.encode(genomes)
     evaluator.tier1_of(encoded, contest.windows)
     return lambda: evaluator.tier1_of(encoded, contest.windows)
@@ -124,8 +126,8 @@ def run(quick: bool = False) -> list[dict[str, Any]]:
     if (os.cpu_count() or 1) > 1:
         one, two = _warm(real, genomes), _warm(real, genomes, threads=2)
         rows.append(real.row("grid, warm, two cores against one (baseline: ours on one)", genomes, two, 2, one))
-    long = Contest(bootstrapped(real.candles, LONG_CANDLES // (5 if quick else 1), SEED), 20 if quick else 40, 3)
-    genomes, off = genomes[: few if not quick else 500], off[: few if not quick else 500]
+    del real
+    long = Contest(bootstrapped(bundled_candles(), LONG_CANDLES // (5 if quick else 1), SEED), 20 if quick else 40, 3)
     rows.append(long.row("grid, long series, warm", genomes, _warm(long, genomes)))
     rows.append(long.row("off the grid, long series, no tables", off, _warm(long, off, worth=NEVER)))
     return rows
