@@ -7,11 +7,11 @@ guarded by row 0 and aims in row 1, a short the other way round; "met" is at or 
 import numpy as np
 from numpy.typing import NDArray
 
-from kernels.jit import jit
+from kernels.jit import inlined, jit
 from kernels.loop import level
 
 #: Candles a block and a large block hold, as powers of two.
-SHIFTS = (4, 8)
+SHIFTS = (3, 7)
 
 
 @jit
@@ -33,7 +33,7 @@ def block_minima(rows: list[NDArray[np.float64]], shift: int) -> NDArray[np.floa
     return out
 
 
-@jit
+@inlined
 def walk_to_touch(
     side, entry, end, hard, trail, trailing, aim, sign, scale, open_, close, edges, later, small, large, shifts
 ):
