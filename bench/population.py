@@ -29,7 +29,8 @@ def bootstrapped(candles: Candles, n: int, seed: int) -> Candles:
     base = np.concatenate(([float(candles.ints["close"][0])], close[:-1]))
 
     def column(name: str) -> NDArray[np.int64]:
-        return np.maximum(1, np.rint(base * (candles.ints[name][source] / before))).astype(np.int64)
+        moved: NDArray[np.float64] = np.rint(base * (candles.ints[name][source] / before))
+        return np.maximum(1.0, moved).astype(np.int64)
 
     columns = {name: column(name) for name in ("open", "high", "low", "close")}
     columns["volume"] = candles.ints["volume"][source]

@@ -72,7 +72,8 @@ class CompiledEvaluator(PlainEvaluator):
         used, place = _combinations(population)
         factors = self._factors(population.records[used])
         walked = sum(w.stop - w.start for w in windows) / n
-        slots = self._touch.slots_for(factors, np.bincount(place, minlength=len(used)) * walked)
+        weights: NDArray[np.float64] = np.bincount(place, minlength=len(used)).astype(np.float64) * walked
+        slots = self._touch.slots_for(factors, weights)
         # Genomes that share levels follow each other, so that their tables stay in the cache.
         rank = np.empty(len(used), dtype=np.int64)
         rank[np.lexsort(factors.T)] = np.arange(len(used))
