@@ -23,7 +23,6 @@ from cli.commands.instance import best_line
 from cli.owned import Owned, end_leftovers
 from domain.errors import SluiceError
 from market.bundled import bundled
-from market.importer import import_file
 from market.store import DatasetStore
 from projections import files, queries, ranking
 
@@ -127,6 +126,8 @@ async def _first_steps(bus: Bus, state: StateDir, host: str, say: "_Say") -> Non
     """On a log that knows no dataset: the bundled candles and a small campaign, so that there is something to see."""
     if await bus.last("EVENTS", "ev.data.dataset.*.imported") is not None:
         return
+    from market.importer import import_file  # half a second of polars, needed on the first start only
+
     for item in bundled():
         candles = await asyncio.to_thread(import_file, item.path, trusted=True)
         digest = await register_dataset(bus, DatasetStore(state.cache), candles, f"bundled {item.path.name}", host)
@@ -140,16 +141,16 @@ async def _first_steps(bus: Bus, state: StateDir, host: str, say: "_Say") -> Non
 
 
 async def _link(state: StateDir, stop: asyncio.Event, say: "_Say") -> None:
-    """One line when the pages are there, and again when their link changes."""
+    """One line when the pages are there, and again when they move. A used link is followed by another: web.json has it."""
     path, shown = state.root / "web.json", ""
     before = path.stat().st_mtime_ns if path.exists() else 0
     while not stop.is_set():
         if path.exists() and path.stat().st_mtime_ns != before:
             with contextlib.suppress(OSError, msgspec.MsgspecError, KeyError, TypeError):
-                link = str(msgspec.json.decode(path.read_bytes())["link"])
-                if link != shown:
-                    shown = link
-                    say.link(link)
+                found = msgspec.json.decode(path.read_bytes(), type=dict[str, str])
+                if found["url"] != shown:
+                    shown = found["url"]
+                    say.link(found["link"])
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(stop.wait(), 0.3)
 

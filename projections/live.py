@@ -1,5 +1,6 @@
 """Live views: what heartbeats say now, joined with what the log knows. No digest, nothing to replay."""
 
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
@@ -7,21 +8,36 @@ from bus.messages import Presence
 from bus.presence import age_s, judged_state
 from projections.queries import Json
 
+#: Recorded like agents, but judged in other ways than by a heartbeat.
+NO_HEARTBEAT = ("nats-server",)
 
-def agent_rows(presences: list[Presence], now: datetime | None = None) -> list[Json]:
-    """Agents of the `status` contract, by host and id; `last_seen_s` seconds since the last heartbeat."""
-    found = [
-        {
-            "id": p.agent,
-            "kind": p.kind,
-            "host": p.host,
-            "state": judged_state(p, now),
-            "last_seen_s": round(max(0.0, age_s(p, now)), 1),
-            "done": p.done,
-            "detail": p.detail,
-        }
-        for p in presences
-    ]
+
+def agent_rows(presences: list[Presence], recorded: Sequence[Json] = (), now: datetime | None = None) -> list[Json]:
+    """Agents of the `status` contract, by host and id; `last_seen_s` seconds since the last heartbeat.
+
+    `recorded` (queries.agents) names who should be there: without a heartbeat it is dead, which is never health.
+    """
+    rows = {(r["host"], r["id"].removeprefix(f"{r['host']}_")): r for r in recorded}
+    found: list[Json] = []
+    for p in presences:
+        row = rows.pop((p.host, p.agent), {})
+        found.append(
+            {
+                "id": p.agent,
+                "kind": p.kind,
+                "host": p.host,
+                "state": judged_state(p, now),
+                "last_seen_s": round(max(0.0, age_s(p, now)), 1),
+                "done": p.done,
+                "restarts": row.get("crashes", 0),
+                "detail": p.detail or p.work,
+            }
+        )
+    for (host, name), r in rows.items():
+        if r["kind"] in NO_HEARTBEAT or (r["state"] == "stopped" and r["wanted"]):
+            continue
+        shown = {"id": name, "kind": r["kind"], "host": host, "state": "dead", "last_seen_s": None, "done": 0}
+        found.append(shown | {"restarts": r["crashes"], "detail": r["reason"]})
     return sorted(found, key=lambda a: (str(a["host"]), str(a["id"])))
 
 

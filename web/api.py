@@ -53,10 +53,12 @@ class Asked(msgspec.Struct, frozen=True):
 async def status(services: Given) -> Json:
     now = services.hub.now
     nc = services.bus.nc
-    units, best = await services.views.read(lambda con: (queries.unit_counts(con), ranking.best(con)))
+    units, best, recorded = await services.views.read(
+        lambda con: (queries.unit_counts(con), ranking.best(con), queries.agents(con))
+    )
     return {
         "nats": {"url": services.bus.credentials.url, "version": str(nc.connected_server_version)},
-        "agents": agent_rows(now.presences),
+        "agents": agent_rows(now.presences, recorded),
         "units": units,
         "best": best,
         "last_seq": now.last_seq,

@@ -79,8 +79,14 @@ def _running(con: sqlite3.Connection, now: Now, _: Params) -> Json:
     found = open_campaigns(con, 5)
     return {
         "campaigns": [c | progress_of(con, now, c) for c in found],
-        "recent": [] if found else queries.campaigns(con, 4),
+        "recent": _lately(con, 4 - min(3, len(found))),
     }
+
+
+def _lately(con: sqlite3.Connection, limit: int) -> list[Json]:
+    """The newest campaigns that are over."""
+    newest = queries.campaigns(con, limit + 5)
+    return [c for c in newest if c["state"] in ("finished", "refused")][:limit]
 
 
 def _best(con: sqlite3.Connection, now: Now, _: Params) -> Json:
@@ -101,7 +107,7 @@ def _workers(con: sqlite3.Connection, now: Now, _: Params) -> Json:
     for r in rows:
         presence, job = details.get((r["host"], r["slot"])), at_work.get((r["host"], r["slot"]))
         by_host.setdefault(r["host"], []).append(r | {"since": presence.started if presence else "", "job": job})
-    others = [a for a in agent_rows(now.presences) if a["kind"] != "miner"]
+    others = [a for a in agent_rows(now.presences, queries.agents(con)) if a["kind"] != "miner"]
     return {"hosts": by_host, "agents": others, "connected": now.connected}
 
 

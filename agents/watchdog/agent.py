@@ -222,7 +222,9 @@ class Watchdog:
         if not child.running():
             await self._ended(child)
             return
-        child.judged = self._web_state(child) if child.kind == "web" else self._state(child)
+        child.judged = self._state(child)
+        if child.kind == "web" and child.judged.state == "alive":
+            child.judged = self._web_state(child)
         if child.judged.replace:
             await self._replace(child, child.judged.reason)
         if time.monotonic() - self.bounded_at > BOUND_EVERY_S:
@@ -256,11 +258,10 @@ class Watchdog:
             self.recorder.started(agent, child.process.pid, started)
 
     def _web_state(self, child: Child) -> Judged:
-        silent = self.web.silent_s()
+        """Beyond its heartbeats it has to answer, from when it said that it is ready."""
+        silent = min(self.web.silent_s(), time.monotonic() - child.tracks["web"].ready_at)
         if silent <= self.settings.silent_s:
             return Judged("alive")
-        if not kids.web_url(self.state) and silent <= self.settings.start_s:
-            return Judged("starting")
         return Judged("stalled", f"no answer over HTTP for {silent:.0f} s", replace=True)
 
     async def _replace(self, child: Child, reason: str) -> None:

@@ -21,13 +21,13 @@ from bus.settings import Settings, StateDir
 #: Agents that share a process unless sluice.toml says otherwise.
 LIGHT = ("dispatcher",)
 OWN_PROCESS = ("validator", "projector")
-DEFAULT_HTTP_PORT = 8420
+DEFAULT_HTTP_PORT = 8765
 OUT_BYTES = 1024 * 1024
 
 
 @dataclass
 class Child:
-    """One process. `agents`: those that live in it and send heartbeats (the web sends none: it is asked over HTTP)."""
+    """One process. `agents`: those that live in it and send heartbeats."""
 
     name: str
     kind: str
@@ -68,7 +68,7 @@ def plan(settings: Settings, launch: Launch, state: StateDir) -> list[Child]:
         alone = [*(a for a in LIGHT if a not in light), *OWN_PROCESS]
         children += [Child(a, a, ("-m", f"agents.{a}", *where), (a,)) for a in alone]
         if importlib.util.find_spec("web.__main__") is not None:
-            children.append(Child("web", "web", ("-m", "web", *where)))
+            children.append(Child("web", "web", ("-m", "web", *where), ("web",)))
     creds = ("--creds", launch.creds) if launch.creds else ()
     count = settings.miner_count() if launch.miners is None else launch.miners
     for slot in range(1, count + 1):

@@ -10,7 +10,6 @@ from cli import common
 from cli.actions import find_dataset, register_dataset
 from domain.candles import Candles
 from market.granularity import granularity_name
-from market.importer import import_file
 from market.reconcile import reconcile
 from market.store import DatasetStore
 from market.verify import Problem, verify
@@ -49,6 +48,8 @@ def list_(args: common.Args) -> int:
 
 async def import_(args: common.Args) -> int:
     """Everything is checked before anything is registered."""
+    from market.importer import import_file  # half a second of polars that no other command needs
+
     state = StateDir(args.state)
     candles = await asyncio.to_thread(
         import_file, args.file, venue=args.venue, symbol=args.symbol, granularity=args.granularity

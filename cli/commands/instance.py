@@ -11,8 +11,7 @@ from typing import Any
 
 import psutil
 
-from bus.messages import Presence
-from bus.presence import age_s, judged_state, read_presence
+from bus.presence import read_presence
 from bus.processes import send_signal
 from bus.run_file import read_run_file, require_running
 from bus.server import find_server, server_version
@@ -20,9 +19,7 @@ from bus.settings import StateDir
 from cli import common
 from domain.errors import SluiceError, Unreachable
 from projections import queries, ranking
-
-#: Recorded like agents, but judged in other ways than by a heartbeat.
-NO_HEARTBEAT = ("nats-server", "web")
+from projections.live import agent_rows, worker_rows
 
 
 def add(sub: argparse._SubParsersAction) -> None:  # type: ignore[type-arg]
@@ -78,32 +75,6 @@ def down(args: common.Args) -> int:
     return 0
 
 
-def _agents(presences: list[Presence], recorded: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Who sends heartbeats, and who should and does not: a missing heartbeat is never health."""
-    rows = {(r["host"], r["id"].removeprefix(f"{r['host']}_")): r for r in recorded}
-    found = []
-    for p in presences:
-        row = rows.pop((p.host, p.agent), {})
-        found.append(
-            {
-                "id": p.agent,
-                "kind": p.kind,
-                "host": p.host,
-                "state": judged_state(p),
-                "last_seen_s": round(max(0.0, age_s(p)), 1),
-                "done": p.done,
-                "restarts": row.get("crashes", 0),
-                "detail": p.detail or p.work,
-            }
-        )
-    for (host, name), r in rows.items():
-        if r["kind"] in NO_HEARTBEAT or (r["state"] == "stopped" and r["wanted"]):
-            continue
-        shown = {"id": name, "kind": r["kind"], "host": host, "state": "dead", "last_seen_s": None, "done": 0}
-        found.append(shown | {"restarts": r["crashes"], "detail": r["reason"]})
-    return sorted(found, key=lambda a: (a["host"], a["id"]))
-
-
 async def status(args: common.Args) -> int:
     state = StateDir(args.state)
     run = require_running(state)
@@ -116,7 +87,7 @@ async def status(args: common.Args) -> int:
             units, best, recorded = queries.unit_counts(con), ranking.best(con), queries.agents(con)
     found: dict[str, Any] = {
         "nats": {"url": run.nats_url, "version": run.nats_version},
-        "agents": _agents(presences, recorded),
+        "agents": agent_rows(presences, recorded),
         "units": units,
         "best": best,
         "last_seq": last_seq,
@@ -149,23 +120,9 @@ def best_line(best: dict[str, Any] | None) -> str:
 async def workers(args: common.Args) -> int:
     """Work done comes from the log, liveness from the heartbeats: a miner without one is not counted as alive."""
     async with common.admin(args) as bus:
-        live = {(p.host, p.slot): p for p in await read_presence(bus) if p.kind == "miner"}
+        presences = await read_presence(bus)
     with common.views(args) as con:
-        rows = {(r["host"], r["slot"]): r for r in queries.workers(con)}
-    found = []
-    for host, slot in sorted(rows.keys() | live.keys()):
-        row, presence = rows.get((host, slot), {}), live.get((host, slot))
-        found.append(
-            {
-                "host": host,
-                "slot": slot,
-                "state": judged_state(presence) if presence else "dead",
-                "last_seen_s": round(age_s(presence), 1) if presence else None,
-                "answered": row.get("answered", 0),
-                "seconds": round(row.get("seconds", 0.0), 1),
-                "evaluated": row.get("evaluated", 0),
-            }
-        )
+        found = worker_rows(queries.workers(con), presences)
     if args.json:
         common.print_json(found)
         return 0

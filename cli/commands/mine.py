@@ -8,11 +8,15 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from bus import events as ev
 from bus.campaigns import campaign_spec, request_campaign
+from bus.client import Bus
+from bus.presence import judged_state, read_presence
 from cli import common
 from cli.actions import find_dataset, follow_campaign
 from domain.errors import SluiceError
 from domain.grammar import grammar_names
 from domain.risk import RISK_LEVELS
+from domain.specs import CampaignSpec
+from projections.estimate import estimate
 
 
 def add(sub: argparse._SubParsersAction) -> None:  # type: ignore[type-arg]
@@ -28,6 +32,9 @@ def add(sub: argparse._SubParsersAction) -> None:  # type: ignore[type-arg]
     p.add_argument("--grammar", default="full", choices=grammar_names())
     p.add_argument("--name", default="")
     p.add_argument("--wait", action="store_true", help="stay until every unit has a verdict")
+    p.add_argument(
+        "--estimate", action="store_true", help="only say what it would cost, from the last answers' timings"
+    )
     p.set_defaults(run=mine)
 
 
@@ -38,6 +45,8 @@ async def mine(args: common.Args) -> int:
             digest, info, units=args.units, replicas=args.replicas, seed=args.seed, risk=args.risk, grammar=args.grammar,
             population=args.population, generations=args.generations, candles=args.candles, name=args.name,
         )  # fmt: skip
+        if args.estimate:
+            return await _estimate(bus, spec, args)
         campaign = await request_campaign(bus, spec, "cli")
         if not args.wait:
             if args.json:
@@ -62,6 +71,23 @@ async def mine(args: common.Args) -> int:
         }
     _show(result, args)
     return 0 if finished.validated == args.units else 1
+
+
+async def _estimate(bus: Bus, spec: CampaignSpec, args: common.Args) -> int:
+    """Trials, time and storage with the miners that live now; nothing is asked for."""
+    alive = sum(p.kind == "miner" and judged_state(p) == "alive" for p in await read_presence(bus))
+    with common.views(args) as con:
+        found = estimate(con, spec, alive)
+    if args.json:
+        common.print_json(found)
+        return 0
+    print(f"{found.trials:,} trials in {spec.units} units, each mined {spec.replicas} times")
+    if found.seconds is None:
+        print("no answer has been given yet: time and storage cannot be told")
+    else:
+        size = f", about {found.bytes / 1e6:.1f} MB" if found.bytes is not None else ""
+        print(f"about {found.seconds:,.0f} s with {found.miners} miners{size} (from the last {found.answers} answers)")
+    return 0
 
 
 async def _watch(events: Any, decided: Any) -> ev.CampaignFinished:

@@ -14,7 +14,7 @@ from tests.support.campaign import Mine, facts, undisturbed
 from tests.support.instance import until
 from tests.support.running import Running
 
-LIGHT_ONES = ("dispatcher", "validator", "projector", "watchdog")
+LIGHT_ONES = ("dispatcher", "validator", "projector", "watchdog", "web")
 
 
 @pytest.fixture
@@ -29,18 +29,17 @@ async def small(tmp_path: Path) -> AsyncIterator[Running]:
         await instance.close()
 
 
-def processes(instance: Running, miners: int = 0) -> list[str]:
-    """What must run, once each, beside the command itself (and the pages, where there are any)."""
-    names = ["light", "nats-server", "projector", "validator", "watchdog", *(f"miner-{i + 1}" for i in range(miners))]
-    web = ["web"] if "web" in instance.scan() else []
-    return sorted(["up", *names, *web])
+def processes(miners: int = 0) -> list[str]:
+    """What must run, once each."""
+    miners_ = [f"miner-{i + 1}" for i in range(miners)]
+    return sorted(["up", "light", "nats-server", "projector", "validator", "watchdog", "web", *miners_])
 
 
 async def exactly_one_of_each(instance: Running, miners: int = 0) -> None:
     """By the command lines of this machine, and by run.json."""
 
     async def look() -> bool:
-        return instance.scan() == processes(instance, miners)
+        return instance.scan() == processes(miners)
 
     try:
         await until("exactly one of each", look, 10.0)
@@ -48,7 +47,7 @@ async def exactly_one_of_each(instance: Running, miners: int = 0) -> None:
         raise AssertionError(f"{e}: {instance.scan()}\n{instance.words()}") from e
     run = instance.run()
     assert run is not None
-    assert sorted(["up", "watchdog", *(p.name for p in run.processes)]) == processes(instance, miners)
+    assert sorted(["up", "watchdog", *(p.name for p in run.processes)]) == processes(miners)
 
 
 async def test_a_killed_watchdog_is_followed_by_one_that_takes_the_running_agents_over(small: Running) -> None:
@@ -81,7 +80,7 @@ async def test_every_process_killed_and_stopped_in_turn_while_campaigns_run(tmp_
         mining = asyncio.create_task(mine_on())
         took = {}
         for sig in (signal.SIGKILL, signal.SIGSTOP):
-            for name in ("light", "validator", "projector", "miner-1", "nats-server", "watchdog"):
+            for name in ("light", "validator", "projector", "web", "miner-1", "nats-server", "watchdog"):
                 old = instance.signal(name, sig)
                 # A killed process is seen at the next look; a stopped one after silent_s, and a moment to stop by itself.
                 took[name, sig.name] = await instance.replaced(
@@ -115,13 +114,14 @@ async def campaign(mine: Mine) -> str:
 async def restarts_are_recorded(instance: Running, mine: Mine) -> None:
     """Two unwanted ends of each, one of them a stall; `sluice status` says so."""
     log = [f.data for f in await facts(mine.bus)]
-    for kind, miner in (("dispatcher", ""), ("validator", ""), ("projector", ""), ("nats-server", ""), ("miner", "-1")):
+    for agent in ("dispatcher", "validator", "projector", "web", "nats-server", "miner-1"):
+        kind = agent.removesuffix("-1")
         ends = [d for d in log if isinstance(d, ev.AgentStopped) and d.kind == kind and not d.wanted]
         stalls = [d for d in log if isinstance(d, ev.AgentStalled) and d.kind == kind]
         assert len(ends) >= 2, (kind, ends)
         assert len(stalls) >= 1, (kind, stalls)
         if kind != "nats-server":
-            assert (await instance.agents())[kind + miner]["restarts"] >= 2
+            assert (await instance.agents())[agent]["restarts"] >= 2
 
 
 @pytest.mark.slow

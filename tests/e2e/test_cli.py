@@ -120,6 +120,16 @@ def test_a_campaign_from_the_command_line_is_validated_by_distinct_owners_and_re
     assert all(len(set(u["owners"])) == 2 and u["state"] == "validated" for u in units)
 
 
+def test_an_estimate_asks_for_nothing(instance: Path) -> None:
+    before = answer(instance, "campaigns")
+    found = answer(instance, *(a for a in MINE if a != "--wait"), "--estimate")
+    assert isinstance(found, dict)
+    assert found["trials"] > 0
+    assert found["seconds"] > 0
+    assert found["answers"] >= 8
+    assert answer(instance, "campaigns") == before
+
+
 def test_status_and_lists_have_their_documented_shapes(instance: Path) -> None:
     status = answer(instance, "status")
     assert isinstance(status, dict)
