@@ -1,132 +1,199 @@
 """The compiled evaluator: a whole population over windows of one dataset. numba is imported from here on.
 
-Rows of indicators are computed once a dataset and kept between calls. A call into compiled code stays well below one
-second: genomes x candles per call are bounded by `VISITS_PER_CALL`. One evaluator serves one thread at a time.
+Tier 1 takes the fast path (`kernels.hop`): rules as bitmaps, exits from tables or by blocks. Which of them serves a genome
+depends on what is asked, how often, and on budgets of memory; the bits do not. One evaluator serves one thread at a time.
 """
 
-from collections.abc import Iterable, Sequence
+import threading
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from domain.candles import Candles, DatasetInfo
 from domain.execution import ExecutionModel
-from domain.genome import Genome, Operand, Risk, Rule, RuleSet, Sizing, validate_genome
+from domain.genome import Genome, Operand, Risk, Rule, RuleSet, Sizing
 from domain.metrics import TIER1
 from domain.specs import Window
-from kernels import summary
-from kernels.daily import tier2_row
-from kernels.indicators import compute_feature
-from kernels.layout import TRADE, decode_trade, encode_costs, encode_genomes, operands_of
-from kernels.terms import BUY_AND_HOLD, DAY_MS, check_candles, check_window, costs_of
-from kernels.trade import Trade
+from kernels.bitmaps import BITMAP_BYTES, RuleBits, fill_enterable
+from kernels.blocks import SHIFTS
+from kernels.hop import hop_batch
+from kernels.lanes import LANES, hop_in_lanes, mark_lanes
+from kernels.layout import operands_of, rule_records
+from kernels.plain import PlainEvaluator
+from kernels.population import Population
+from kernels.tables import TABLE_BYTES, WORTH, TouchTables
+from kernels.terms import check_window
 
+#: Candles x genomes a compiled call: at fifty nanoseconds each, the worst there is, half a second.
 VISITS_PER_CALL = 10_000_000
-MATRIX_BYTES = 256 << 20
+
+#: Bitmaps filled together: their operands must fit the feature matrix.
+RULES_AT_ONCE = 64
+#: Records, rules as rows of bitmaps, combination of every genome, factors and slots of every combination.
+Encoded = tuple[NDArray[Any], NDArray[np.int64], NDArray[np.int64], NDArray[np.float64], NDArray[np.int64]]
 
 
-class FeatureMatrix:
-    """Rows of operands over the whole dataset, float64[K, n]; grows, and starts afresh above `limit` bytes."""
+class CompiledEvaluator(PlainEvaluator):
+    """Implements `kernels.protocol.Evaluator`; raises BadInput for candles, costs, genomes or windows out of range.
 
-    def __init__(self, candles: Candles, limit: int = MATRIX_BYTES) -> None:
-        self._candles = candles
-        self._most = max(1, limit // (8 * len(candles)))
-        self.rows: dict[Operand, int] = {}
-        self.matrix = np.empty((8, len(candles)))
+    `threads` cores are used. `table_bytes` and `bitmap_bytes` bound what is kept between calls; a table is built for a
+    level once `worth` genomes have walked the dataset with it.
+    """
 
-    def ensure(self, operands: Iterable[Operand]) -> None:
-        """Every one of `operands` has a row in `matrix` afterwards; other rows may be gone."""
-        wanted = dict.fromkeys(operands)
-        missing = [o for o in wanted if o not in self.rows]
-        if missing and len(self.rows) + len(missing) > self._most:
-            self.rows.clear()
-            missing = list(wanted)
-        needed = len(self.rows) + len(missing)
-        if needed > len(self.matrix):
-            grown = np.empty((max(needed, min(2 * len(self.matrix), self._most)), len(self._candles)))
-            grown[: len(self.rows)] = self.matrix[: len(self.rows)]
-            self.matrix = grown
-        for operand in missing:
-            row = len(self.rows)
-            compute_feature(self._candles, operand, self.matrix[row])
-            self.rows[operand] = row
-
-
-class CompiledEvaluator:
-    """Implements `kernels.protocol.Evaluator`; raises BadInput for candles, costs, genomes or windows out of range."""
-
-    def __init__(self, candles: Candles, execution: ExecutionModel) -> None:
-        check_candles(candles)
-        self._costs = costs_of(execution, candles.info.granularity_s)
-        # Arrays read from a file may be read-only, which is another type to numba: copies keep one signature.
-        self._candles = Candles(candles.info, {k: v.copy() for k, v in candles.ints.items()})
+    def __init__(
+        self,
+        candles: Candles,
+        execution: ExecutionModel,
+        threads: int = 1,
+        table_bytes: int = TABLE_BYTES,
+        bitmap_bytes: int = BITMAP_BYTES,
+        worth: float = WORTH,
+        shifts: tuple[int, int] = SHIFTS,
+    ) -> None:
+        super().__init__(candles, execution)
         c = self._candles
-        self._market = (encode_costs(self._costs), c.time_ms, c.open, c.high, c.low, c.close)
-        self._features = FeatureMatrix(self._candles)
-        self._scratch = np.empty(0, dtype=TRADE)
+        self._threads = max(1, threads)
+        self._bits = RuleBits(len(c), bitmap_bytes)
+        self._enterable = np.zeros(self._bits.bits.shape[1], dtype=np.uint64)
+        fill_enterable(c.time_ms, self._costs.granularity_ms, self._costs.max_missing, self._enterable)
+        self._touch = TouchTables(c, self._costs.tick_scale, table_bytes, worth, shifts)
 
-    def _room(self, window: Window) -> NDArray[np.void]:
-        if len(self._scratch) < window.stop - window.start:
-            self._scratch = np.empty(window.stop - window.start, dtype=TRADE)
-        return self._scratch
-
-    def tier1(self, genomes: Sequence[Genome], windows: Sequence[Window]) -> NDArray[np.float64]:
-        """Closed-trade figures, shape (G, W, len(TIER1)); NaN where undefined."""
+    def tier1_of(self, population: Population, windows: Sequence[Window]) -> NDArray[np.float64]:
+        """Closed-trade figures of encoded genomes, shape (G, W, len(TIER1)); NaN where undefined."""
+        n = len(self._candles)
         for window in windows:
-            check_window(window, len(self._candles))
-        for genome in genomes:
-            validate_genome(genome)
-        out = np.full((len(genomes), len(windows), len(TIER1)), np.nan)
-        longest = max((w.stop - w.start for w in windows), default=1)
-        step = max(1, VISITS_PER_CALL // longest)
-        for first in range(0, len(genomes), step):
-            chunk = genomes[first : first + step]
-            self._features.ensure(o for g in chunk for o in operands_of(g))
-            records, rules = encode_genomes(chunk, self._features.rows)
-            for w, window in enumerate(windows):
-                rows = np.empty((len(chunk), len(TIER1)))
-                trades = self._room(window)
-                summary.tier1_batch(
-                    self._features.matrix, rules, records, *self._market, window.start, window.stop, trades, rows
-                )
-                out[first : first + step, w] = rows
+            check_window(window, n)
+        out = np.empty((len(windows), len(population), len(TIER1)))
+        if not out.size:
+            return np.empty((len(population), len(windows), len(TIER1)))
+        used, place = _combinations(population)
+        factors = self._factors(population.records[used])
+        walked = sum(w.stop - w.start for w in windows) / n
+        weights: NDArray[np.float64] = np.bincount(place, minlength=len(used)).astype(np.float64) * walked
+        slots = self._touch.slots_for(factors, weights)
+        # Genomes that share levels follow each other, so that their tables stay in the cache.
+        rank = np.empty(len(used), dtype=np.int64)
+        rank[np.lexsort(factors.T)] = np.arange(len(used))
+        order = np.argsort(rank[place], kind="stable")
+        for part, index in self._with_bitmaps(population, order):
+            self._run(part, (population.records, index, place, factors, slots), windows, out)
         out[np.isnan(out)] = np.nan
-        return out
+        return np.ascontiguousarray(out.transpose(1, 0, 2))
 
-    def _trade_records(self, genome: Genome, window: Window) -> NDArray[np.void]:
-        validate_genome(genome)
-        check_window(window, len(self._candles))
-        self._features.ensure(operands_of(genome))
-        records, rules = encode_genomes([genome], self._features.rows)
-        trades = self._room(window)
-        count = summary.list_trades(
-            self._features.matrix, rules, records, *self._market, window.start, window.stop, trades
-        )
-        return trades[:count]
+    def _factors(self, records: NDArray[np.void]) -> NDArray[np.float64]:
+        """Levels as multiples of the entry's open, (R, 8) as in `kernels.hop`; each the expression of `kernels.loop`."""
+        factors = np.zeros((len(records), 8))
+        stop, target, trailing = records["stop_frac"], records["target_frac"], records["trailing_frac"]
+        leverage, maintenance = records["leverage"], self._costs.maintenance_frac
+        factors[:, 0] = np.where(stop > 0.0, 1.0 - stop, 0.0)
+        factors[:, 1] = np.where(leverage > 1.0, 1.0 - 1.0 / leverage + maintenance, 0.0)
+        factors[:, 2] = np.where(trailing > 0.0, 1.0 - trailing, 0.0)
+        factors[:, 3] = np.where(target > 0.0, 1.0 + target, 0.0)
+        factors[:, 4] = np.where(stop > 0.0, 1.0 + stop, 0.0)
+        factors[:, 5] = 1.0 + 1.0 / leverage - maintenance
+        factors[:, 6] = np.where(trailing > 0.0, 1.0 + trailing, 0.0)
+        factors[:, 7] = np.where(target > 0.0, 1.0 - target, 0.0)
+        factors[records["long_exit"] == records["long_entry"], :4] = 0.0
+        factors[records["short_exit"] == records["short_entry"], 4:] = 0.0
+        return factors
 
-    def trades(self, genome: Genome, window: Window) -> list[Trade]:
-        """Every round trip in order."""
-        return [decode_trade(r) for r in self._trade_records(genome, window)]
+    def _with_bitmaps(
+        self, population: Population, order: NDArray[np.int64]
+    ) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64]]]:
+        """Parts of `order` whose rules fit the store of bitmaps together, each with the population's index as its rows."""
+        parts = [order]
+        while parts:
+            part = parts.pop()
+            seen = np.zeros(len(population.rules), dtype=np.bool_)
+            seen[_index_of(population, part)] = True
+            distinct = np.flatnonzero(seen)
+            if len(distinct) > self._bits.most:
+                half = len(part) // 2
+                parts += [part[half:], part[:half]]
+                continue
+            missing = self._bits.missing(population.rules, distinct)
+            for first in range(0, len(missing), RULES_AT_ONCE):
+                some = missing[first : first + RULES_AT_ONCE]
+                rules = [population.rules[i] for i in some.tolist()]
+                self._features.ensure(operands_of(rules))
+                self._bits.add(some, rule_records(rules, self._features.rows), self._features.matrix)
+            yield part, self._bits.row_of[population.index]
 
-    def daily_equity(self, genome: Genome, window: Window) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-        """(UTC day numbers since 1970, equity at each day's last close), both (days,), without holes."""
-        return self._daily(self._trade_records(genome, window), window)
+    def _run(
+        self, order: NDArray[np.int64], genomes: Encoded, windows: Sequence[Window], out: NDArray[np.float64]
+    ) -> None:
+        """Fill out[w, i] for every i of `order`, in calls below a second, on as many cores as allowed."""
+        in_lanes = np.empty(len(order), dtype=np.bool_)
+        mark_lanes(order, genomes[0], genomes[2], genomes[4], in_lanes)
+        longest = max(w.stop - w.start for w in windows)
+        most = max(1, VISITS_PER_CALL // longest)
+        jobs = []
+        for kernel, some in ((hop_in_lanes, order[in_lanes]), (hop_batch, order[~in_lanes])):
+            step = max(1, min(most, -(-len(some) // self._threads)))
+            for w, window in enumerate(windows):
+                jobs += [(kernel, some[i : i + step], window, out[w]) for i in range(0, len(some), step)]
+        if self._threads == 1 or len(jobs) == 1:
+            scratch = self._new_scratch(longest)
+            for job in jobs:
+                self._call(*job, genomes, scratch)
+            return
+        # Each row is written by one job alone, from inputs that nobody writes: threads cannot change a bit.
+        local = threading.local()
 
-    def _daily(self, trades: NDArray[np.void], window: Window) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-        costs, time_ms, *_, close = self._market
-        first, last = int(time_ms[window.start]) // DAY_MS, int(time_ms[window.stop - 1]) // DAY_MS
-        equity = np.empty(last - first + 1)
-        summary.daily_marks(trades, len(trades), costs, time_ms, close, window.start, window.stop, equity)
-        return np.arange(first, last + 1, dtype=np.int64), equity
+        def work(job: tuple[Any, NDArray[np.int64], Window, NDArray[np.float64]]) -> None:
+            if not hasattr(local, "scratch"):
+                local.scratch = self._new_scratch(longest)
+            self._call(*job, genomes, local.scratch)
 
-    def tier2(self, genome: Genome, window: Window) -> NDArray[np.float64]:
-        """Figures of the daily equity, shape (len(TIER2),); NaN where undefined."""
-        trades = self._trade_records(genome, window)
-        return tier2_row(self._daily(trades, window)[1], self._costs.start_equity, len(trades) > 0)
+        with ThreadPoolExecutor(self._threads) as pool:
+            list(pool.map(work, jobs))
 
-    def buy_and_hold(self, window: Window) -> NDArray[np.float64]:
-        """Tier 2 figures of buying with all equity at the window's second open and selling at its last close, with costs."""
-        return self.tier2(BUY_AND_HOLD, window)
+    def _new_scratch(self, longest: int) -> tuple[NDArray[Any], ...]:
+        """`words`, `lanes`, `entered`, `left_as` and `returns` of `kernels.lanes`; memory is touched as far as it is used."""
+        words = np.zeros((max(5, 2 * LANES), 64 * (self._bits.bits.shape[1] // 64 + 1)), dtype=np.uint64)
+        entered, left_as = (np.empty((LANES, longest), dtype=np.int32) for _ in range(2))
+        return words, np.zeros((LANES, 5), dtype=np.int64), entered, left_as, np.empty(longest)
+
+    def _call(
+        self,
+        kernel: Any,
+        order: NDArray[np.int64],
+        window: Window,
+        rows: NDArray[np.float64],
+        genomes: Encoded,
+        scratch: tuple[NDArray[Any], ...],
+    ) -> None:
+        c, touch = self._candles, self._touch
+        words, *of_lanes, returns = scratch
+        kernel(
+            order, *genomes, self._bits.bits, self._enterable, touch.tables, self._market[0], c.time_ms, c.open, c.close,
+            touch.edges, touch.later, touch.small, touch.large, touch.shifts, window.start, window.stop,
+            words, *(of_lanes if kernel is hop_in_lanes else ()), returns, rows,
+        )  # fmt: skip
+
+
+def _index_of(population: Population, part: NDArray[np.int64]) -> NDArray[np.int64]:
+    """The numbers of all rules of the genomes of `part`, repeats included."""
+    if len(part) == len(population):
+        return population.index
+    first, last = population.records["long_entry"][part], population.records["end"][part]
+    return np.concatenate([population.index[a:b] for a, b in zip(first.tolist(), last.tolist(), strict=True)])
+
+
+def _combinations(population: Population) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """(one genome of each combination of risk and sides, the combination (G,) of every genome)."""
+    records = population.records
+    sides = (records["long_exit"] > records["long_entry"]) + 2 * (records["short_exit"] > records["short_entry"])
+    code = 4 * population.risk_of + sides
+    example = np.full(4 * len(population.risks), -1, dtype=np.int64)
+    example[code] = np.arange(len(code))
+    kinds = np.flatnonzero(example >= 0)
+    number = np.empty(len(example), dtype=np.int64)
+    number[kinds] = np.arange(len(kinds))
+    return example[kinds], number[code]
 
 
 def warm_up() -> None:
@@ -151,7 +218,12 @@ def warm_up() -> None:
         Rule(Operand("rsi", 5), ">", Operand("const", value=1.0)),
     )
     volume = RuleSet((Rule(Operand("volume"), ">", Operand("volume_sma", 5)),))
-    genome = Genome("both", Risk(100, 100, sizing=Sizing(fraction_bps=1_000)), RuleSet(entries), volume)
-    evaluator = CompiledEvaluator(Candles(info, columns), ExecutionModel())
-    evaluator.tier1([genome], [Window(0, n)])
-    evaluator.tier2(genome, Window(0, n))
+    risk = Risk(100, 100, 100, sizing=Sizing(fraction_bps=1_000))
+    genome = Genome("both", risk, RuleSet(entries, volume.entry), volume)
+    whole = [Window(0, n)]
+    for kind in (PlainEvaluator, CompiledEvaluator):
+        kind(Candles(info, columns), ExecutionModel()).tier1([genome], whole)
+    evaluator = CompiledEvaluator(Candles(info, columns), ExecutionModel(), worth=0.0)
+    in_a_lane = Genome("long", Risk(100, 100, sizing=Sizing(fraction_bps=1_000)), RuleSet(entries))
+    evaluator.tier1([genome, in_a_lane], whole)
+    evaluator.tier2(genome, whole[0])

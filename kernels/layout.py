@@ -1,15 +1,15 @@
-"""The records in which genomes, costs and trades reach the compiled kernels, and how a genome becomes records.
+"""The records in which genomes, rules, costs and trades reach the compiled kernels.
 
 A rule's operand is a row of the feature matrix, or a constant when its row is -1. A genome's rules are four spans of the
 chunk's one rule table: `long_entry` to `long_exit` to `short_entry` to `short_exit` to `end`.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 
 import numpy as np
 from numpy.typing import NDArray
 
-from domain.genome import OPS, Genome, Operand, RuleSet
+from domain.genome import OPS, Operand, Rule
 from kernels.terms import Costs
 from kernels.trade import REASONS, Trade
 
@@ -54,9 +54,8 @@ TRADE = np.dtype(
 )
 
 
-def operands_of(genome: Genome) -> list[Operand]:
-    """Every operand of the genome that needs a row of the feature matrix (constants do not), repeats included."""
-    rules = (*genome.long.entry, *genome.long.exit, *genome.short.entry, *genome.short.exit)
+def operands_of(rules: Iterable[Rule]) -> list[Operand]:
+    """Every operand that needs a row of the feature matrix (constants do not), repeats included."""
     return [o for r in rules for o in (r.left, r.right) if o.kind != "const"]
 
 
@@ -65,37 +64,12 @@ def encode_costs(costs: Costs) -> NDArray[np.void]:
     return np.array([tuple(getattr(costs, n) for n in Costs.__struct_fields__)], dtype=COSTS)
 
 
-def encode_genomes(genomes: Sequence[Genome], rows: Mapping[Operand, int]) -> tuple[NDArray[np.void], NDArray[np.void]]:
-    """(genomes (G,) dtype GENOME, their rules (R,) dtype RULE); `rows` holds every operand but the constants."""
-    rules: list[tuple[int, int, int, float, float]] = []
-    records: list[tuple[float, ...]] = []
-
-    def add(side: RuleSet) -> tuple[int, int]:
-        spans = []
-        for part in (side.entry, side.exit):
-            spans.append(len(rules))
-            rules.extend(
-                (rows.get(r.left, -1), rows.get(r.right, -1), OPS.index(r.op), r.left.value, r.right.value)
-                for r in part
-            )
-        return spans[0], spans[1]
-
-    for g in genomes:
-        risk = g.risk
-        spans = (*add(g.long), *add(g.short), len(rules))
-        records.append(
-            (
-                *spans,
-                risk.max_hold,
-                risk.stop_bps / 10_000.0,
-                risk.target_bps / 10_000.0,
-                risk.trailing_bps / 10_000.0,
-                risk.sizing.amount,
-                risk.sizing.fraction_bps / 10_000.0,
-                float(risk.leverage),
-            )
-        )
-    return np.array(records, dtype=GENOME), np.array(rules, dtype=RULE)
+def rule_records(rules: Iterable[Rule], rows: Mapping[Operand, int]) -> NDArray[np.void]:
+    """Records of dtype RULE; `rows` holds the feature row of every operand but the constants."""
+    return np.array(
+        [(rows.get(r.left, -1), rows.get(r.right, -1), OPS.index(r.op), r.left.value, r.right.value) for r in rules],
+        dtype=RULE,
+    )
 
 
 def decode_trade(record: np.void) -> Trade:

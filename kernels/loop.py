@@ -7,7 +7,7 @@ Kernels take `features` float64[K, n] (rows: operands, whole dataset), `rules` (
 import numpy as np
 
 from kernels import sizing
-from kernels.jit import jit
+from kernels.jit import inlined, jit
 from kernels.terms import ROLLOVER_MS
 from kernels.trade import END, HOLDING, LIQUIDATION, RULE, STOP, TARGET, TRAILING
 
@@ -15,7 +15,7 @@ whole_ticks = jit(sizing.whole_ticks)
 size_in_lots = jit(sizing.size_in_lots)
 
 
-@jit
+@inlined
 def rule_holds(features, t, rule):
     """Is the rule true at the close of candle t? A comparison with NaN is false; a cross at t = 0 too."""
     left = features[rule.left, t] if rule.left >= 0 else rule.left_value
@@ -33,7 +33,7 @@ def rule_holds(features, t, rule):
     return left_was >= right_was and left < right
 
 
-@jit
+@inlined
 def all_hold(features, t, rules, first, last):
     """Do rules first..last-1 all hold? False for none."""
     for i in range(first, last):
@@ -42,7 +42,7 @@ def all_hold(features, t, rules, first, last):
     return last > first
 
 
-@jit
+@inlined
 def any_holds(features, t, rules, first, last):
     for i in range(first, last):  # noqa: SIM110 (numba compiles no generator inside any())
         if rule_holds(features, t, rules[i]):
@@ -51,19 +51,48 @@ def any_holds(features, t, rules, first, last):
 
 
 @jit
-def entry_side(features, t, rules, g):
-    """+1, -1, or 0 when neither or both sides want to enter at the close of t."""
-    buys = all_hold(features, t, rules, g.long_entry, g.long_exit)
-    sells = all_hold(features, t, rules, g.short_entry, g.short_exit)
-    if buys == sells:
-        return 0
-    return 1 if buys else -1
+def next_signal(features, rules, g, t, stop):
+    """(first candle from t on, before stop - 1, at whose close one side alone wants to enter; +1 or -1), or (stop, 0)."""
+    long_first, long_last, short_first, short_last = g.long_entry, g.long_exit, g.short_entry, g.short_exit
+    if short_last == short_first:
+        for c in range(t, stop - 1):
+            if all_hold(features, c, rules, long_first, long_last):
+                return c, 1
+        return stop, 0
+    for c in range(t, stop - 1):
+        buys = all_hold(features, c, rules, long_first, long_last)
+        sells = all_hold(features, c, rules, short_first, short_last)
+        if buys != sells:
+            return c, 1 if buys else -1
+    return stop, 0
 
 
 @jit
 def level(price, factor, up, scale):
     """A trigger price on the tick grid."""
     return whole_ticks(price * factor, up, scale) / scale
+
+
+@inlined
+def nearest_below(hard, trail, ruin):
+    """(level, reason) that a falling price meets first; of equal ones stop before trailing before liquidation."""
+    nearest, reason = hard, STOP
+    if trail > nearest:
+        nearest, reason = trail, TRAILING
+    if ruin > nearest:
+        nearest, reason = ruin, LIQUIDATION
+    return nearest, reason
+
+
+@inlined
+def nearest_above(hard, trail, ruin):
+    """The same for a rising price."""
+    nearest, reason = hard, STOP
+    if trail < nearest:
+        nearest, reason = trail, TRAILING
+    if ruin < nearest:
+        nearest, reason = ruin, LIQUIDATION
+    return nearest, reason
 
 
 @jit
@@ -77,29 +106,29 @@ def leave_long(features, rules, g, costs, entry, open_, high, low, close, stop):
     ruin = 0.0
     if g.leverage > 1.0:
         ruin = level(origin, 1.0 - 1.0 / g.leverage + costs.maintenance_frac, False, scale)
-    due = False
+    trailing = 1.0 - g.trailing_frac if g.trailing_frac > 0.0 else np.inf
+    first_rule, last_rule = g.long_exit, g.short_entry
+    expires = entry + g.max_hold if g.max_hold > 0 else stop
+    best = origin
+    nearest, reason = nearest_below(hard, trail, ruin)
     for c in range(entry, stop):
-        nearest, reason = hard, STOP
-        if trail > nearest:
-            nearest, reason = trail, TRAILING
-        if ruin > nearest:
-            nearest, reason = ruin, LIQUIDATION
+        price = open_[c]
         if c > entry:
-            if due:
-                return c, open_[c], RULE, True
-            if g.max_hold > 0 and c - entry >= g.max_hold:
-                return c, open_[c], HOLDING, True
-            if open_[c] <= nearest:
-                return c, open_[c], reason, True
-            if open_[c] > target:
-                return c, open_[c], TARGET, True
+            if c >= expires:
+                return c, price, HOLDING, True
+            if price <= nearest:
+                return c, price, reason, True
+            if price > target:
+                return c, price, TARGET, True
         if low[c] <= nearest:
-            return c, min(nearest, open_[c]), reason, False
+            return c, min(nearest, price), reason, False
         if high[c] > target:
             return c, target, TARGET, False
-        if g.trailing_frac > 0.0:
-            trail = max(trail, level(close[c], 1.0 - g.trailing_frac, False, scale))
-        due = any_holds(features, c, rules, g.long_exit, g.short_entry)
+        if close[c] > best and trailing < 1.0:
+            best = close[c]
+            nearest, reason = nearest_below(hard, level(best, trailing, False, scale), ruin)
+        if last_rule > first_rule and c + 1 < stop and any_holds(features, c, rules, first_rule, last_rule):
+            return c + 1, open_[c + 1], RULE, True
     return stop - 1, close[stop - 1], END, False
 
 
@@ -112,29 +141,29 @@ def leave_short(features, rules, g, costs, entry, open_, high, low, close, stop)
     trail = level(origin, 1.0 + g.trailing_frac, True, scale) if g.trailing_frac > 0.0 else np.inf
     target = level(origin, 1.0 - g.target_frac, False, scale) if g.target_frac > 0.0 else 0.0
     ruin = level(origin, 1.0 + 1.0 / g.leverage - costs.maintenance_frac, True, scale)
-    due = False
+    trailing = 1.0 + g.trailing_frac if g.trailing_frac > 0.0 else 0.0
+    first_rule, last_rule = g.short_exit, g.end
+    expires = entry + g.max_hold if g.max_hold > 0 else stop
+    best = origin
+    nearest, reason = nearest_above(hard, trail, ruin)
     for c in range(entry, stop):
-        nearest, reason = hard, STOP
-        if trail < nearest:
-            nearest, reason = trail, TRAILING
-        if ruin < nearest:
-            nearest, reason = ruin, LIQUIDATION
+        price = open_[c]
         if c > entry:
-            if due:
-                return c, open_[c], RULE, True
-            if g.max_hold > 0 and c - entry >= g.max_hold:
-                return c, open_[c], HOLDING, True
-            if open_[c] >= nearest:
-                return c, open_[c], reason, True
-            if open_[c] < target:
-                return c, open_[c], TARGET, True
+            if c >= expires:
+                return c, price, HOLDING, True
+            if price >= nearest:
+                return c, price, reason, True
+            if price < target:
+                return c, price, TARGET, True
         if high[c] >= nearest:
-            return c, max(nearest, open_[c]), reason, False
+            return c, max(nearest, price), reason, False
         if low[c] < target:
             return c, target, TARGET, False
-        if g.trailing_frac > 0.0:
-            trail = min(trail, level(close[c], 1.0 + g.trailing_frac, True, scale))
-        due = any_holds(features, c, rules, g.short_exit, g.end)
+        if close[c] < best and trailing > 1.0:
+            best = close[c]
+            nearest, reason = nearest_above(hard, level(best, trailing, True, scale), ruin)
+        if last_rule > first_rule and c + 1 < stop and any_holds(features, c, rules, first_rule, last_rule):
+            return c + 1, open_[c + 1], RULE, True
     return stop - 1, close[stop - 1], END, False
 
 
@@ -192,9 +221,11 @@ def simulate(features, rules, g, costs, time_ms, open_, high, low, close, start,
     count = 0
     t = start
     while t + 1 < stop:
-        side = entry_side(features, t, rules, g)
+        t, side = next_signal(features, rules, g, t, stop)
+        if side == 0:
+            break
         entry = t + 1
-        if side == 0 or (time_ms[entry] - time_ms[t]) // costs.granularity_ms - 1 > costs.max_missing:
+        if (time_ms[entry] - time_ms[t]) // costs.granularity_ms - 1 > costs.max_missing:
             t = entry
             continue
         trade = trades[count]

@@ -24,10 +24,10 @@ def whole_ticks(price: float, up: bool, tick_scale: float) -> float:
     if not x < NO_FRACTION:
         return x
     nearest = float(int(x + 0.5))
-    if abs(x - nearest) <= x * GRID_TOLERANCE:
-        return nearest
     below = float(int(x))
-    return below + 1.0 if up else below
+    rounded = below + 1.0 if up else below
+    # All is computed before it is chosen from: which it is changes from price to price, and a branch would guess.
+    return nearest if abs(x - nearest) <= x * GRID_TOLERANCE else rounded
 
 
 def size_in_lots(

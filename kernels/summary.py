@@ -3,7 +3,7 @@
 import numpy as np
 
 from domain.metrics import FLAG_BALANCE, FLAG_NOT_FINITE, FLAG_PNL, FLAG_POSITION, T1
-from kernels.jit import jit
+from kernels.jit import inlined, jit
 from kernels.loop import simulate
 from kernels.terms import DAY_MS, ROLLOVER_MS
 
@@ -16,18 +16,19 @@ _FINAL, _FLAGS = T1["final_equity"], T1["flags"]
 
 
 @jit
-def deviations(trades, count, out):
-    """Sharpe and Sortino per trade (not annualised), two passes in order of the trades; NaN below two trades. In place."""
+def write_ratios(returns, count, out):
+    """Sharpe and Sortino per trade (not annualised) of `returns` (pnl / equity before), two passes in order of the
+    trades; left as they are below two trades. In place."""
     if count < 2:
         return
     total = 0.0
     for i in range(count):
-        total += trades[i].pnl / trades[i].equity_before
+        total += returns[i]
     mean = total / count
     squares = 0.0
     below = 0.0
     for i in range(count):
-        r = trades[i].pnl / trades[i].equity_before
+        r = returns[i]
         squares += (r - mean) * (r - mean)
         if r < 0.0:
             below += r * r
@@ -39,41 +40,48 @@ def deviations(trades, count, out):
         out[_SORTINO] = mean / downside
 
 
+@inlined
+def no_sums(costs):
+    """Sums over no trade, for `tally`: count, wins, candles held, flags, net, profit, loss, fees, turnover, best and worst
+    pnl, peak, drawdown."""
+    return (0, 0, 0, 0, 0.0, 0.0, 0.0, 0.0, 0.0, -np.inf, np.inf, costs.start_equity, 0.0)
+
+
+@inlined
+def tally(sums, pnl, equity, entry_notional, exit_notional, fees, candles_held, costs):
+    """`sums` with one more trade, which left `equity`. Both paths add in this order, so that the bits are the same."""
+    count, wins, held, flags, net, profit, loss, fees_sum, turnover, best, worst, peak, drawdown = sums
+    wins += 1 if pnl > 0.0 else 0
+    # Adding nothing leaves the bits of a sum as they are, and saves a branch that is as good as random.
+    profit += pnl if pnl > 0.0 else 0.0
+    loss -= 0.0 if pnl > 0.0 else pnl
+    best = pnl if pnl > best or count == 0 else best
+    worst = pnl if pnl < worst or count == 0 else worst
+    peak = equity if equity > peak else peak
+    fall = (peak - equity) / peak
+    drawdown = fall if fall > drawdown else drawdown
+    if equity > costs.max_balance:
+        flags |= FLAG_BALANCE
+    if entry_notional > costs.max_position:
+        flags |= FLAG_POSITION
+    if not (np.isfinite(equity) and np.isfinite(entry_notional) and np.isfinite(exit_notional)):
+        flags |= FLAG_NOT_FINITE
+    return (
+        count + 1, wins, held + candles_held, flags, net + pnl, profit, loss, fees_sum + fees,
+        turnover + (entry_notional + exit_notional), best, worst, peak, drawdown,
+    )  # fmt: skip
+
+
 @jit
-def tier1_row(trades, count, costs, candles, out):
-    """Fill `out` (len(TIER1),) from the first `count` trades of a window of `candles`. Formulas: `kernels.reference_figures`."""
+def write_row(sums, final, returns, costs, candles, out):
+    """Fill `out` (len(TIER1),) from the sums and `returns` (pnl / equity before) of a window of `candles`; NaN, never 0,
+    where a figure is not defined. In place. Formulas: `kernels.reference_figures`."""
+    count, wins, held, flags, net, profit, loss, fees, turnover, best, worst, _, drawdown = sums
     out[:] = np.nan
     out[_TRADES] = count
     out[_FLAGS] = 0.0
     if count == 0:
         return
-    wins, held, flags = 0, 0, 0
-    net, profit, loss, fees, turnover = 0.0, 0.0, 0.0, 0.0, 0.0
-    best, worst = trades[0].pnl, trades[0].pnl
-    peak, drawdown = costs.start_equity, 0.0
-    for i in range(count):
-        trade = trades[i]
-        pnl, equity = trade.pnl, trade.equity_after
-        net += pnl
-        fees += trade.fees
-        turnover += trade.entry_notional + trade.exit_notional
-        held += trade.candles_held
-        if pnl > 0.0:
-            wins += 1
-            profit += pnl
-        else:
-            loss -= pnl
-        best = pnl if pnl > best else best
-        worst = pnl if pnl < worst else worst
-        peak = equity if equity > peak else peak
-        fall = (peak - equity) / peak
-        drawdown = fall if fall > drawdown else drawdown
-        if equity > costs.max_balance:
-            flags |= FLAG_BALANCE
-        if trade.entry_notional > costs.max_position:
-            flags |= FLAG_POSITION
-        if not (np.isfinite(equity) and np.isfinite(trade.entry_notional) and np.isfinite(trade.exit_notional)):
-            flags |= FLAG_NOT_FINITE
     if abs(net) > costs.max_pnl:
         flags |= FLAG_PNL
     out[_WINS] = wins
@@ -93,17 +101,32 @@ def tier1_row(trades, count, costs, candles, out):
     if drawdown > 0.0:
         out[_CALMAR] = out[_RETURN] / drawdown
     out[_EXPOSURE] = held / candles
-    out[_FINAL] = trades[count - 1].equity_after
+    out[_FINAL] = final
     out[_FLAGS] = flags
-    deviations(trades, count, out)
+    write_ratios(returns, count, out)
 
 
 @jit
-def tier1_batch(features, rules, genomes, costs, time_ms, open_, high, low, close, start, stop, trades, out):
-    """Rows `out` (G, len(TIER1)) of `genomes` over one window; `trades` is scratch. In place."""
+def tier1_row(trades, count, costs, candles, returns, out):
+    """Fill `out` (len(TIER1),) from the first `count` trades of a window of `candles`; `returns` is scratch. In place."""
+    sums = no_sums(costs)
+    final = costs.start_equity
+    for i in range(count):
+        trade = trades[i]
+        final = trade.equity_after
+        returns[i] = trade.pnl / trade.equity_before
+        sums = tally(
+            sums, trade.pnl, final, trade.entry_notional, trade.exit_notional, trade.fees, trade.candles_held, costs
+        )
+    write_row(sums, final, returns, costs, candles, out)
+
+
+@jit
+def tier1_batch(features, rules, genomes, costs, time_ms, open_, high, low, close, start, stop, trades, returns, out):
+    """Rows `out` (G, len(TIER1)) of `genomes` over one window; `trades` and `returns` are scratch. In place."""
     for i in range(len(genomes)):
         count = simulate(features, rules, genomes[i], costs[0], time_ms, open_, high, low, close, start, stop, trades)
-        tier1_row(trades, count, costs[0], stop - start, out[i])
+        tier1_row(trades, count, costs[0], stop - start, returns, out[i])
 
 
 @jit

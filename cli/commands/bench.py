@@ -1,11 +1,17 @@
-"""`sluice bench web`: figures of this machine beside what they must keep to."""
+"""`sluice bench CASE`: figures of this machine beside what they must keep to, or beside a baseline in the same run."""
 
 import argparse
 import importlib
 
 from cli import common
 
-CASES = {"web": "pages: time to answer, weight, from an event to the page that shows it"}
+CASES = {
+    "web": "pages: time to answer, weight, from an event to the page that shows it",
+    "kernel": "backtests: the fast path against the plain compiled loop",
+    "indicators": "indicators, all at once, against numpy",
+}
+#: Those against a baseline: `run(quick)` gives rows of COLUMNS; a bit that differs is a failure, a ratio is not.
+COMPARED = ("kernel", "indicators")
 
 
 def add(sub: argparse._SubParsersAction) -> None:  # type: ignore[type-arg]
@@ -14,6 +20,9 @@ def add(sub: argparse._SubParsersAction) -> None:  # type: ignore[type-arg]
     for name, text in CASES.items():
         v = cases.add_parser(name, parents=[common.options()], help=text)
         v.set_defaults(run=bench)
+        if name in COMPARED:
+            v.add_argument("--quick", action="store_true", help="fewer and smaller cases, below half a minute")
+            v.set_defaults(run=compare)
 
 
 def bench(args: common.Args) -> int:
@@ -25,3 +34,15 @@ def bench(args: common.Args) -> int:
         rows = [(r.case, r.figure, r.baseline, r.ratio) for r in found]
         common.print_table("Measured here", ("case", "figure", "target", "ratio"), rows, "")
     return 0 if all(r.ratio <= 1.0 for r in found) else 1
+
+
+def compare(args: common.Args) -> int:
+    """Exit status 1 when a result differs from its baseline by a bit. Needs no instance."""
+    module = importlib.import_module(f"bench.{args.case}")
+    rows = module.run(quick=args.quick)
+    if args.json:
+        common.print_json(rows)
+    else:
+        cells = [[("yes" if r[c] else "NO") if c == "identical" else r[c] for c in module.COLUMNS] for r in rows]
+        common.print_table(module.TITLE, module.COLUMNS, cells, "")
+    return 0 if all(r["identical"] for r in rows) else 1

@@ -1,4 +1,4 @@
-"""The compiled kernels and the reference give the same bits, whatever the candles, genomes, costs and windows."""
+"""Reference, plain loop and every fast path give the same bits, whatever the candles, genomes, costs and windows."""
 
 import numpy as np
 import pytest
@@ -24,6 +24,7 @@ from domain.genome import (
 )
 from domain.specs import Window
 from kernels.evaluator import CompiledEvaluator, warm_up
+from kernels.plain import PlainEvaluator
 from kernels.reference import ReferenceEvaluator
 
 DAY_MS = 86_400_000
@@ -116,12 +117,23 @@ executions = st.builds(
 )
 
 
+#: Tables for every level, none at all, blocks so small that every edge of them is met, stores that hold next to nothing.
+PATHS = {
+    "default": {},
+    "tables": {"worth": 0.0},
+    "blocks": {"worth": 1e9},
+    "small blocks": {"worth": 1e9, "shifts": (1, 2)},
+    "hardly any table": {"worth": 0.0, "table_bytes": 3_000},
+    "threads and hardly any bitmap": {"worth": 0.0, "bitmap_bytes": 0, "threads": 2},
+}
+
+
 def assert_same_bits(a: np.ndarray, b: np.ndarray) -> None:
     assert a.shape == b.shape
     np.testing.assert_array_equal(np.ascontiguousarray(a).view(np.int64), np.ascontiguousarray(b).view(np.int64))
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=120, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(data=st.data(), execution=executions, seed=st.integers(0, 2**32 - 1))
 def test_kernel_and_reference_agree_bit_for_bit(data, execution, seed):
     n = data.draw(st.integers(2, 400))
@@ -134,8 +146,10 @@ def test_kernel_and_reference_agree_bit_for_bit(data, execution, seed):
     cut = data.draw(st.integers(1, n - 1))
     windows = [Window(0, n), Window(0, cut), Window(cut, n)]
     compiled, reference = CompiledEvaluator(candles, execution), ReferenceEvaluator(candles, execution)
-    rows = compiled.tier1(population, windows)
-    assert_same_bits(rows, reference.tier1(population, windows))
+    rows = reference.tier1(population, windows)
+    assert_same_bits(PlainEvaluator(candles, execution).tier1(population, windows), rows)
+    for options in PATHS.values():
+        assert_same_bits(CompiledEvaluator(candles, execution, **options).tier1(population, windows), rows)
     event(f"trades: {'many' if np.nanmax(rows[..., 0]) > 5 else 'some' if np.nanmax(rows[..., 0]) > 0 else 'none'}")
     for genome in population:
         window = windows[data.draw(st.integers(0, 2))]

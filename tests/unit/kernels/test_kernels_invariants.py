@@ -13,11 +13,12 @@ from hypothesis import strategies as st
 from domain.candles import Candles, candles_from_bytes
 from domain.genome import Operand
 from domain.specs import Window
+from kernels import bitmaps, hop, lanes, loop, plain, summary, tables, touch
 from kernels import evaluator as evaluator_module
-from kernels import loop, summary
-from kernels.evaluator import CompiledEvaluator, FeatureMatrix, warm_up
+from kernels.evaluator import CompiledEvaluator, warm_up
 from kernels.golden_cases import CANDLES, EXECUTION, WINDOWS, golden_candles, golden_genomes
 from kernels.indicators import compute_feature
+from kernels.plain import FeatureMatrix, PlainEvaluator
 from kernels.reference import ReferenceEvaluator
 from kernels.sizing import size_in_lots, whole_ticks
 from tests.unit.kernels.kernel_cases import candles_of, flat
@@ -51,6 +52,7 @@ def test_a_row_does_not_depend_on_batch_order_or_chunk(rows, monkeypatch):
     candles = golden_candles()
     monkeypatch.setattr(evaluator_module, "VISITS_PER_CALL", 3 * CANDLES)
     chunked = CompiledEvaluator(candles, EXECUTION)
+    monkeypatch.setattr(plain, "VISITS_PER_CALL", 3 * CANDLES)
     order = np.random.default_rng(3).permutation(len(GENOMES))
     np.testing.assert_array_equal(bits(chunked.tier1([GENOMES[i] for i in order], WINDOWS)), bits(rows[order]))
     for i in (0, 17, 46):
@@ -68,30 +70,53 @@ def test_dropping_the_feature_matrix_changes_nothing(rows):
     assert small._features.matrix.nbytes < 20 * 8 * CANDLES
 
 
+COMPILED_FROM_PYTHON = (
+    *(summary.tier1_batch, summary.list_trades, summary.daily_marks, hop.hop_batch),
+    *(lanes.hop_in_lanes, lanes.mark_lanes),
+    *(bitmaps.fill_bitmaps, bitmaps.fill_enterable, touch.first_touch, touch.trailing_touch, touch.signed_extremes),
+)
+
+
 def test_every_kernel_is_compiled_for_one_signature_only():
     warm_up()
     read_only = candles_from_bytes(golden_candles().to_bytes())
-    evaluator = CompiledEvaluator(read_only, EXECUTION)
-    evaluator.tier1(GENOMES, WINDOWS)
-    evaluator.tier2(GENOMES[0], WINDOWS[1])
-    for kernel in (summary.tier1_batch, summary.list_trades, summary.daily_marks, loop.simulate, loop.whole_ticks):
+    for evaluator in (
+        PlainEvaluator(read_only, EXECUTION),
+        CompiledEvaluator(read_only, EXECUTION),
+        CompiledEvaluator(read_only, EXECUTION, threads=2, worth=0.0),
+    ):
+        evaluator.tier1(GENOMES, WINDOWS)
+        evaluator.tier2(GENOMES[0], WINDOWS[1])
+    for kernel in COMPILED_FROM_PYTHON:
+        assert len(kernel.signatures) == 1, kernel
+    for kernel in (loop.simulate, hop.hop, lanes.settle_hops):
         assert len(kernel.signatures) <= 1, kernel
-    assert len(summary.tier1_batch.signatures) == 1
 
 
-def test_a_compiled_call_stays_below_one_second(monkeypatch):
+@pytest.mark.parametrize(
+    ("kind", "module", "name", "options"),
+    [
+        (PlainEvaluator, summary, "tier1_batch", {}),
+        (CompiledEvaluator, evaluator_module, "hop_batch", {"worth": 1e9}),
+        (CompiledEvaluator, evaluator_module, "hop_batch", {"worth": 0.0}),
+        (CompiledEvaluator, bitmaps, "fill_bitmaps", {}),
+        (CompiledEvaluator, tables, "first_touch", {"worth": 0.0}),
+        (CompiledEvaluator, tables, "trailing_touch", {"worth": 0.0}),
+    ],
+)
+def test_a_compiled_call_stays_below_one_second(monkeypatch, kind, module, name, options):
     candles = golden_candles()
-    evaluator = CompiledEvaluator(candles, EXECUTION)
-    evaluator.tier1(GENOMES, WINDOWS[:1])
+    evaluator = kind(candles, EXECUTION, **options)
+    PlainEvaluator(candles, EXECUTION).tier1(GENOMES, WINDOWS[:1])
     longest = [0.0]
-    batch = summary.tier1_batch
+    batch = getattr(module, name)
 
     def timed(*arguments):
         began = time.thread_time()
         batch(*arguments)
         longest[0] = max(longest[0], time.thread_time() - began)
 
-    monkeypatch.setattr(summary, "tier1_batch", timed)
+    monkeypatch.setattr(module, name, timed)
     evaluator.tier1(GENOMES * 130, WINDOWS[:1])  # ten million visits: a full chunk
     assert 0.0 < longest[0] < 1.0
 

@@ -1,0 +1,146 @@
+"""The fast path's own promises: stores that overflow, levels that pay for a table, entries refused on the way, threads."""
+
+import numpy as np
+import pytest
+from msgspec.structs import replace
+
+from domain.execution import MarketRules
+from domain.genome import Genome, Operand, Risk, Rule, RuleSet, Sizing
+from domain.metrics import T1
+from domain.specs import Window
+from kernels.bitmaps import LEAST_ROWS, RuleBits
+from kernels.evaluator import CompiledEvaluator
+from kernels.golden_cases import CANDLES, EXECUTION, WINDOWS, golden_candles, golden_genomes
+from kernels.plain import PlainEvaluator
+from kernels.population import Numbering
+from kernels.tables import TouchTables
+from tests.unit.kernels.kernel_cases import constant
+
+GENOMES = golden_genomes()
+CLOSE = Operand("close")
+
+
+def bits(rows: np.ndarray) -> np.ndarray:
+    return np.ascontiguousarray(rows).view(np.int64)
+
+
+def in_lanes(count: int, seed: int = 1, **risk: object) -> list[Genome]:
+    """Genomes with one side, a stop and a target, which walk in lanes; half of them short when that costs no liquidation."""
+    rng = np.random.default_rng(seed)
+    found = []
+    for _ in range(count):
+        rules = tuple(
+            Rule(Operand("sma", int(rng.integers(2, 40))), ("<", ">")[int(rng.integers(2))], CLOSE)
+            for _ in range(int(rng.integers(1, 5)))
+        )
+        stop, target = int(rng.integers(10, 400)), int(rng.integers(10, 400))
+        given = {"sizing": Sizing("fixed", amount=1_000.0), **risk}
+        found.append(Genome("long", Risk(stop, target, **given), RuleSet(rules)))  # type: ignore[arg-type]
+    return found
+
+
+def agree(genomes: list[Genome], execution=EXECUTION, windows=WINDOWS, **options: object) -> np.ndarray:
+    candles = golden_candles()
+    found = CompiledEvaluator(candles, execution, **options).tier1(genomes, windows)
+    np.testing.assert_array_equal(bits(found), bits(PlainEvaluator(candles, execution).tier1(genomes, windows)))
+    return found
+
+
+def test_lanes_agree_with_the_plain_loop_in_every_window():
+    windows = [*WINDOWS, *(Window(s, s + n) for s, n in ((0, 1), (1, 1), (63, 2), (64, 64), (65, 63), (127, 700)))]
+    rows = agree(in_lanes(300), windows=windows, worth=0.0)
+    assert np.median(rows[:, 0, T1["trades"]]) > 5
+    agree(in_lanes(60, sizing=Sizing(fraction_bps=10_000)), windows=windows, worth=0.0)
+
+
+def test_an_entry_refused_on_the_way_is_passed_over_as_the_plain_loop_does():
+    # One lot costs what a coin costs: the amount buys one below its price, and none above.
+    price = float(np.median(golden_candles().close))
+    genomes = in_lanes(60, sizing=Sizing("fixed", amount=price))
+    whole_coins = replace(EXECUTION, market=MarketRules(2, 0), start_equity=100 * price)
+    rows = agree(genomes, whole_coins, worth=0.0)
+    free = agree(genomes, replace(whole_coins, market=MarketRules(2, 8)), worth=0.0)
+    trades, unhindered = rows[:, 0, T1["trades"]], free[:, 0, T1["trades"]]
+    assert np.any((trades > 0) & (trades < unhindered))
+
+
+def test_after_ruin_a_lane_stops_as_the_plain_loop_does():
+    dear = replace(EXECUTION, taker_bps=900.0)
+    rows = agree(in_lanes(60, sizing=Sizing("fixed", amount=9_000.0)), dear, worth=0.0)
+    assert np.nanmin(rows[:, 0, T1["final_equity"]]) < 9_000.0
+
+
+@pytest.mark.parametrize("options", [{}, {"worth": 0.0}], ids=["blocks", "tables"])
+def test_threads_and_the_size_of_calls_change_no_bit(options, monkeypatch):
+    genomes = [*GENOMES, *in_lanes(40)] * 3
+    expected = agree(genomes, **options)
+    monkeypatch.setattr("kernels.evaluator.VISITS_PER_CALL", 7 * CANDLES)
+    np.testing.assert_array_equal(bits(agree(genomes, threads=3, **options)), bits(expected))
+
+
+def test_tables_are_built_once_a_level_pays_and_dropped_when_there_is_no_room():
+    candles = golden_candles()
+    touch = TouchTables(candles, 100.0, limit=3 * 4 * CANDLES, worth=10.0)
+    factors = np.zeros((4, 8))
+    factors[:, 0] = (0.99, 0.98, 0.97, 0.96)
+    assert np.all(touch.slots_for(factors[:1], np.array([9.0])) == -1)
+    assert touch.slots_for(factors[:1], np.array([1.0]))[0, 0] >= 0  # ten by now
+    kept = touch.slots_for(factors, np.array([20.0, 30.0, 40.0, 50.0]))[:, 0]
+    assert (kept >= 0).tolist() == [False, True, True, True]  # the least used has no room
+    assert len(touch.tables) <= 3
+    np.testing.assert_array_equal(touch.slots_for(factors, np.array([1.0, 1.0, 1.0, 1.0]))[:, 0], kept)
+
+
+def test_a_table_names_the_first_candle_that_meets_its_level():
+    candles = golden_candles()
+    touch = TouchTables(candles, 100.0, worth=0.0)
+    factors = np.zeros((1, 8))
+    factors[0, :4] = (0.99, 0.0, 0.985, 1.01)
+    stop, _, trailing, target = touch.slots_for(factors, np.ones(1))[0, :4]
+    low, high, open_, close = candles.low, candles.high, candles.open, candles.close
+    for e in range(0, CANDLES, 37):
+        for slot, met in (
+            (stop, np.minimum(low, open_)[e:] <= np.floor(open_[e] * 99 + 1e-6) / 100),
+            (target, np.maximum(high, open_)[e:] > np.ceil(open_[e] * 101 - 1e-6) / 100),
+        ):
+            assert touch.tables[slot, e] == (e + int(np.argmax(met)) if met.any() else CANDLES)
+        best = np.maximum.accumulate(np.concatenate(([open_[e]], close[e:-1])))
+        met = np.minimum(low, open_)[e:] <= np.floor(best * 98.5 + 1e-6) / 100
+        assert touch.tables[trailing, e] == (e + int(np.argmax(met)) if met.any() else CANDLES)
+
+
+def test_the_store_of_bitmaps_starts_afresh_for_another_numbering_and_when_full():
+    store = RuleBits(CANDLES, limit=0)
+    rules = [Rule(CLOSE, ">", constant(float(v))) for v in range(LEAST_ROWS + 1)]
+    features = golden_candles().close[None, :].copy()
+    from kernels.layout import rule_records
+
+    def add(numbers):
+        missing = store.missing(rules, np.array(numbers))
+        store.add(missing, rule_records([rules[i] for i in missing], {CLOSE: 0}), features)
+        return missing.tolist()
+
+    assert add([0, 1]) == [0, 1]
+    assert add([1, 2]) == [2]
+    assert add(list(range(1, LEAST_ROWS + 1))) == list(range(1, LEAST_ROWS + 1))  # no room: all anew
+    assert store.row_of[0] == -1
+    assert store.missing(list(rules), np.array([5])).tolist() == [5]
+
+
+def test_equal_rules_have_one_number_and_the_numbering_may_start_afresh():
+    numbering = Numbering(kept=2)
+    first, second = in_lanes(2)
+    copy = Genome("long", first.risk, RuleSet(tuple(Rule(r.left, r.op, r.right) for r in first.long.entry)))
+    population = numbering.encode([first, copy])
+    spans = [population.index[r["long_entry"] : r["long_exit"]].tolist() for r in population.records]
+    assert spans[0] == spans[1]
+    for _ in range(3):
+        again = numbering.encode([second, first])
+    assert again.rules is not population.rules
+    many = [replace(g, long=RuleSet(g.long.entry[:1])) for g in in_lanes(50)]
+    candles = golden_candles()
+    evaluator = CompiledEvaluator(candles, EXECUTION)
+    evaluator._numbering = numbering
+    for part in (many[:25], many[25:], many):
+        expected = PlainEvaluator(candles, EXECUTION).tier1(part, WINDOWS)
+        np.testing.assert_array_equal(bits(evaluator.tier1(part, WINDOWS)), bits(expected))
