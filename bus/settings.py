@@ -32,6 +32,9 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     without progress, and when it is not ready `start_s` after its start (which may compile kernels). It is restarted
     after `backoff_s`, doubled each time, at most `restart_limit` times within `restart_window_s`, then left alone
     for `cooldown_s`. Agents whose watchdog and `sluice up` are both gone stop by themselves after `orphan_s`.
+    Agents send a heartbeat every `heartbeat_s`; one older than `presence_ttl_s` is gone, and its sender with it. A
+    delivery without a sign of life goes to another miner after `ack_wait_s`; miners checkpoint every `checkpoint_s`;
+    the dispatcher compares the queue with the log every `sweep_s`. A unit gets at most `replica_limit` answers.
     """
 
     nats_port: int = 4222

@@ -97,6 +97,7 @@ def page() -> str:
         "## Settings",
         "",
         "Keys of `DIR/sluice.toml`; intervals in seconds. Agents read them when they start.",
+        " ".join((Settings.__doc__ or "").split("\n\n", 1)[-1].split()),
         "",
         "| key | default |",
         "|---|---|",

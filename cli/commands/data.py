@@ -24,9 +24,9 @@ def add(sub: argparse._SubParsersAction) -> None:  # type: ignore[type-arg]
     v = verbs.add_parser(
         "import", parents=[common.options()], help="check a CSV or Parquet file and register its candles"
     )
-    v.add_argument("file", type=Path)
-    v.add_argument("--venue", default="")
-    v.add_argument("--symbol", default="")
+    v.add_argument("file", type=Path, help="columns time, open, high, low, close, volume")
+    v.add_argument("--venue", default="", help="such as coinbase (default: from a name like coinbase_BTC-USD_5m.csv)")
+    v.add_argument("--symbol", default="", help="such as BTC-USD (default: from the name)")
     v.add_argument("--granularity", default="", help="such as 5m, 1h or FIVE_MINUTE")
     v.set_defaults(run=import_)
     v = verbs.add_parser("verify", parents=[common.options()], help="gaps, odd candles, granularities that disagree")
