@@ -127,7 +127,7 @@ class CompiledEvaluator(PlainEvaluator):
     ) -> None:
         """Fill out[w, i] for every i of `order`, in calls below a second, on as many cores as allowed."""
         in_lanes = np.empty(len(order), dtype=np.bool_)
-        mark_lanes(order, genomes[0], genomes[2], genomes[4], in_lanes)
+        mark_lanes(order, genomes[0], genomes[2], genomes[3], genomes[4], in_lanes)
         longest = max(w.stop - w.start for w in windows)
         most = max(1, VISITS_PER_CALL // longest)
         jobs = []

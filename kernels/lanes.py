@@ -20,20 +20,23 @@ BY_GUARD, BY_AIM, BY_EITHER, BY_END = range(4)
 
 
 @inlined
-def fits_a_lane(g, slots, i):
-    """One side with a stop table and a target table; no other guard, no exit rule, no holding limit."""
+def fits_a_lane(g, factors, slots, i):
+    """One side with a stop table and a target table; no other guard, no exit rule, no holding limit.
+
+    Whether another guard is on says its factor: a guard without a table is on all the same.
+    """
     b = 0 if g.long_exit > g.long_entry else 4
     one_side = (g.long_exit == g.long_entry) != (g.short_exit == g.short_entry)
     by_price = g.long_exit == g.short_entry and g.short_exit == g.end and g.max_hold == 0
     tables = slots[i, b + STOP_AT] >= 0 and slots[i, b + AIM_AT] >= 0
-    return one_side and by_price and tables and slots[i, b + RUIN_AT] < 0 and slots[i, b + TRAIL_AT] < 0
+    return one_side and by_price and tables and factors[i, b + RUIN_AT] == 0.0 and factors[i, b + TRAIL_AT] == 0.0
 
 
 @jit
-def mark_lanes(order, genomes, kind_of, slots, out):
+def mark_lanes(order, genomes, kind_of, factors, slots, out):
     """out[k] = whether genome order[k] may be walked by `hop_in_lanes`. In place."""
     for k in range(len(order)):
-        out[k] = fits_a_lane(genomes[order[k]], slots, kind_of[order[k]])
+        out[k] = fits_a_lane(genomes[order[k]], factors, slots, kind_of[order[k]])
 
 
 @jit

@@ -10,10 +10,12 @@ from domain.metrics import T1
 from domain.specs import Window
 from kernels.bitmaps import LEAST_ROWS, RuleBits
 from kernels.evaluator import CompiledEvaluator
+from kernels.evolution.search import Search
 from kernels.golden_cases import CANDLES, EXECUTION, WINDOWS, golden_candles, golden_genomes
 from kernels.plain import PlainEvaluator
 from kernels.population import Numbering
 from kernels.tables import TouchTables
+from tests.support.market import small_market, spec_for
 from tests.unit.kernels.kernel_cases import constant
 
 GENOMES = golden_genomes()
@@ -144,3 +146,38 @@ def test_equal_rules_have_one_number_and_the_numbering_may_start_afresh():
     for part in (many[:25], many[25:], many):
         expected = PlainEvaluator(candles, EXECUTION).tier1(part, WINDOWS)
         np.testing.assert_array_equal(bits(evaluator.tier1(part, WINDOWS)), bits(expected))
+
+
+@pytest.mark.parametrize("guards", [{"trailing_bps": 90}, {"leverage": 3}, {"trailing_bps": 90, "leverage": 2}])
+def test_a_guard_without_a_table_holds_beside_a_stop_and_a_target_that_have_theirs(guards):
+    """Tables come one by one: those of the common stops and targets first, a rare trailing distance or leverage last."""
+    candles = golden_candles()
+    common = in_lanes(200)
+    common = [replace(g, risk=replace(g.risk, stop_bps=150, target_bps=200)) for g in common]
+    rare = [replace(g, risk=replace(g.risk, **guards)) for g in common[:7]]
+    rare += [replace(g, direction="short", long=RuleSet(), short=g.long) for g in rare]
+    fast, plain = CompiledEvaluator(candles, EXECUTION, worth=100.0), PlainEvaluator(candles, EXECUTION)
+    whole = [Window(0, len(candles))]
+    fast.tier1(common, whole)
+    assert len(fast._touch._slots) == 2, "the stop and the target have their tables"
+    np.testing.assert_array_equal(bits(fast.tier1(rare, whole)), bits(plain.tier1(rare, whole)))
+    assert len(fast._touch._slots) == 2, "and nothing else has"
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_whole_search_gives_the_same_bits_as_the_plain_loop(seed):
+    """Populations grow together over generations: tables appear on the way, some for a part of a genome's levels only."""
+    market = small_market(3_000, seed + 1)
+    spec = spec_for(market, 1, population=100, generations=25)
+    fast, plain = CompiledEvaluator(market, spec.search.execution), PlainEvaluator(market, spec.search.execution)
+
+    class Both:
+        def tier1(self, genomes, windows):
+            found = fast.tier1(genomes, windows)
+            np.testing.assert_array_equal(bits(found), bits(plain.tier1(genomes, windows)))
+            return found
+
+    search = Search(spec.search, seed, Both())
+    while not search.done:
+        search.step()
+    assert search.evaluated > 1_500
