@@ -7,7 +7,7 @@ from bus.presence import read_presence
 from tests.support.campaign import Mine, undisturbed
 from tests.support.instance import Instance, until
 
-SLOW = {"population": 200, "generations": 60}
+SLOW = {"population": 200, "generations": 120}
 
 
 async def test_eight_of_eight_units_validate_at_distinct_slots_with_the_digest_of_an_undisturbed_search(
@@ -57,6 +57,8 @@ async def test_the_same_seed_on_other_machines_gives_the_same_digest_and_another
 async def test_a_killed_miner_resumes_its_unit_from_its_checkpoint(instance: Instance, mine: Mine) -> None:
     miners = {m.slot: m for m in instance.miners(2)}
     campaign = await mine.request(1, **SLOW)
+    # Both replicas are held: what one miner leaves, the other may not take.
+    await mine.seen(campaign, ev.ReplicaClaimed, count=2)
     checkpoint = await mine.checkpoint_beyond(5)
     victim = miners[checkpoint.slot]
     victim.kill()
@@ -77,6 +79,8 @@ async def test_a_miner_that_is_told_to_stop_gives_its_replica_back_with_a_checkp
 ) -> None:
     miners = {m.slot: m for m in instance.miners(2)}
     campaign = await mine.request(1, **SLOW)
+    # Both replicas are held: what one miner leaves, the other may not take.
+    await mine.seen(campaign, ev.ReplicaClaimed, count=2)
     checkpoint = await mine.checkpoint_beyond(5)
     assert miners[checkpoint.slot].stop() == 0
     await mine.seen(campaign, ev.ReplicaReleased)
