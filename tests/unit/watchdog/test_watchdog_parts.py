@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import os
 import signal
 import subprocess
 import sys
@@ -52,6 +53,8 @@ async def test_a_stopped_process_that_is_not_our_child_is_ended_too() -> None:
     popen = child()
     process = Process(this_process("x", popen.pid))
     process.signal(signal.SIGSTOP)
+    # A SIGTERM that overtakes the SIGSTOP would end the process at once: wait until it has really stopped.
+    assert os.WIFSTOPPED((await asyncio.to_thread(os.waitpid, popen.pid, os.WUNTRACED))[1])
     assert process.running()
     stopping = asyncio.create_task(stop_all([process], 0.2))
     assert await asyncio.to_thread(popen.wait, 5) == -signal.SIGKILL
