@@ -1,9 +1,11 @@
 """The embedded nats-server: find the binary, write server.conf, start, wait until healthy, stop."""
 
 import asyncio
+import errno
 import json
 import os
 import re
+import secrets
 import shutil
 import socket
 import subprocess
@@ -21,6 +23,7 @@ from domain.errors import Unreachable
 
 MIN_VERSION = (2, 12)
 GIB = 1024**3
+FREE_PORTS = range(20_000, 30_000)
 LOG_BYTES = 2 * 1024**2
 LOG_FILES = 5
 
@@ -56,22 +59,36 @@ def server_version(binary: str) -> str:
 
 
 def free_port() -> int:
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        return int(s.getsockname()[1])
+    """A port that nothing listens on now.
+
+    Below those that systems hand to outgoing connections: a server that is away for a moment must find its port free
+    again, and clients that try to come back to it would be given it, one in thousands of times.
+    """
+    while True:
+        port = FREE_PORTS.start + secrets.randbelow(len(FREE_PORTS))
+        with socket.socket() as s:
+            try:
+                s.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+            return port
 
 
-def check_port(port: int, address: str = "127.0.0.1") -> None:
-    """Unreachable when something listens there already."""
-    with socket.socket() as s:
+def check_port(port: int, address: str = "127.0.0.1", *, option: str = "--nats-port", key: str = "nats_listen") -> None:
+    """Unreachable when something listens there already, or the address is not ours."""
+    with socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET) as s:
         s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             s.bind((address, port))
-        except socket.gaierror as e:
-            raise Unreachable(f"{address} is no address of this machine; correct nats_listen in sluice.toml") from e
         except OSError as e:
+            if isinstance(e, socket.gaierror) or e.errno == errno.EADDRNOTAVAIL:
+                raise Unreachable(
+                    f"{address} is no address of this machine; correct {key} in sluice.toml or {option}"
+                ) from e
+            if e.errno == errno.EACCES:
+                raise Unreachable(f"port {port} needs rights that we lack; choose another with {option}") from e
             raise Unreachable(
-                f"port {port} is taken; stop what uses it, or choose another with --nats-port (0 = any free one)"
+                f"port {port} is taken; stop what uses it, or choose another with {option} (0 = any free one)"
             ) from e
 
 
@@ -193,7 +210,12 @@ class ForeignServer:
 
     async def start(self) -> None:
         """Unreachable when it does not answer or is too old."""
-        bus = await Bus.connect(Credentials(self.url, "admin"), "sluice up", timeout_s=5.0)
+        try:
+            bus = await Bus.connect(Credentials(self.url, "admin"), "sluice up", timeout_s=5.0)
+        except Unreachable as e:
+            raise Unreachable(
+                f"no NATS server lets us in at {self.url}; start it, or leave --nats out to use the bundled one"
+            ) from e
         try:
             self.version = bus.server_version
             m = re.match(r"(\d+)\.(\d+)", self.version)

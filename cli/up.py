@@ -15,7 +15,8 @@ from bus.client import Bus, Credentials
 from bus.presence import judged_state, read_presence
 from bus.processes import this_process
 from bus.run_file import Launch, Mode, take_lock, write_launch
-from bus.settings import StateDir
+from bus.server import check_port
+from bus.settings import StateDir, http_address
 from bus.subjects import host_token
 from cli import common
 from cli.actions import register_dataset
@@ -63,6 +64,9 @@ async def _own(args: common.Args, launch: Launch) -> int:
     say = _Say(args.json, state, launch.mode)
     for name in await end_leftovers(state, settings.stop_s):
         say.note(f"ended {name}, left over from a run that was cut off")
+    if launch.mode == "up" and (wanted := launch.http or settings.http):
+        host, port = http_address(wanted)
+        check_port(port, host, option="--http", key="http")
     state.run_file.unlink(missing_ok=True)
     write_launch(state, launch)
     owned = Owned(state, settings, say.heard)
