@@ -25,7 +25,7 @@ FAST = (
 T = TypeVar("T")
 
 
-def until(what: str, check: Callable[[], T], timeout_s: float = 45.0) -> T:
+def until(what: str, check: Callable[[], T], timeout_s: float = 120.0) -> T:
     deadline = time.monotonic() + timeout_s
     while not (found := check()):
         assert time.monotonic() < deadline, f"not within {timeout_s:g} s: {what}"
@@ -78,7 +78,7 @@ class WebInstance:
 
     def sluice(self, *args: str) -> Any:
         command = [sys.executable, "-m", "cli", *args, "--state", str(self.state), "--json"]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=60, cwd=ROOT, check=False)
+        done = subprocess.run(command, capture_output=True, text=True, timeout=180, cwd=ROOT, check=False)
         return json.loads(done.stdout) if done.returncode in (0, 1) and done.stdout else None
 
     def web_file(self) -> dict[str, str]:
@@ -107,7 +107,7 @@ class WebInstance:
             until("credentials of the pages", lambda: (self.state / "creds" / "web.json").exists())
             self.web()
         until("the pages are there", self.web_file)
-        until("both miners alive", self._mining, 90.0)
+        until("both miners alive", self._mining, 180.0)
         csv = write_candles(self.state / "test_X-USD_5m.csv")
         assert self.sluice("data", "import", str(csv))
         return self
@@ -131,7 +131,7 @@ class WebInstance:
                 process.send_signal(signal.SIGINT)
         for process in self.processes:
             try:
-                process.wait(12)
+                process.wait(30)
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait(5)

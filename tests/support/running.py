@@ -16,7 +16,7 @@ from bus.client import Bus
 from bus.processes import send_signal
 from bus.run_file import RunFile, read_run_file
 from bus.settings import StateDir
-from tests.support.instance import ROOT, until
+from tests.support.instance import PATIENCE_S, ROOT, until
 
 #: Intervals of seconds, so that what stands still is noticed within a test.
 FAST = {
@@ -35,7 +35,7 @@ FAST = {
 }
 
 
-def sluice(state: Path, *args: str, timeout: float = 60.0) -> subprocess.CompletedProcess[str]:
+def sluice(state: Path, *args: str, timeout: float = 120.0) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "cli", *args, "--state", str(state)]
     return subprocess.run(command, capture_output=True, text=True, timeout=timeout, cwd=ROOT, check=False)
 
@@ -102,7 +102,7 @@ class Running:
         done = await asyncio.to_thread(sluice, self.state.root, "status", "--json")
         return {a["id"]: a for a in json.loads(done.stdout)["agents"]} if done.returncode == 0 else {}
 
-    async def alive(self, *names: str, timeout_s: float = 60.0) -> None:
+    async def alive(self, *names: str, timeout_s: float = 180.0) -> None:
         async def look() -> bool:
             agents = await self.agents()
             return all(agents.get(n, {}).get("state") == "alive" for n in names)
@@ -138,7 +138,7 @@ class Running:
         assert send_signal(proc, sig), f"{name} does not run"
         return proc.pid
 
-    async def replaced(self, name: str, old: int, within_s: float) -> float:
+    async def replaced(self, name: str, old: int, within_s: float = PATIENCE_S) -> float:
         """Seconds until another process runs under that name and the old one is gone."""
         started = time.monotonic()
 
@@ -153,7 +153,7 @@ class Running:
 
     # -- ending ---------------------------------------------------------------------------------------------------
 
-    async def nothing_left(self, within_s: float) -> None:
+    async def nothing_left(self, within_s: float = PATIENCE_S) -> None:
         async def look() -> bool:
             return not self.scan()
 
@@ -162,15 +162,13 @@ class Running:
         except AssertionError as e:
             raise AssertionError(f"{e}\n{self.words()}") from e
 
-    async def down(self) -> float:
-        """`sluice down`; seconds until nothing runs."""
-        started = time.monotonic()
+    async def down(self) -> None:
+        """`sluice down`: the command ends with 0 and nothing runs any more. How soon is a test of its own (e2e)."""
         done = await asyncio.to_thread(sluice, self.state.root, "down")
         assert done.returncode == 0, done.stderr
         assert self.up is not None
-        assert await asyncio.to_thread(self.up.wait, 10) == 0
-        await self.nothing_left(1.0)
-        return time.monotonic() - started
+        assert await asyncio.to_thread(self.up.wait, PATIENCE_S) == 0
+        await self.nothing_left()
 
     async def close(self) -> None:
         for bus in self._buses:
@@ -179,7 +177,7 @@ class Running:
             self.up.send_signal(signal.SIGCONT)
             self.up.terminate()
             try:
-                await asyncio.to_thread(self.up.wait, 10)
+                await asyncio.to_thread(self.up.wait, 30)
             except subprocess.TimeoutExpired:
                 self.up.kill()
                 await asyncio.to_thread(self.up.wait, 10)
