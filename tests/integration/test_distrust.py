@@ -84,8 +84,14 @@ async def test_nonsense_on_every_subject_is_parked_and_the_campaign_finishes(ins
     await bus.publish(subjects.checkpoint(units[0], 0, "beta", "1"), b"junk")
     await bus.publish(subjects.checkpoint(units[1], 0, "alpha", "1"), b"junk")
     await bus.publish(subjects.progress("beta", "miner-1"), b"junk")
+    await bus.publish("log.beta.miner-1", b"junk")
+    await bus.publish(subjects.artifact("beta", mine.candles.hash(), 0), b"junk")
+    # The active ones lose their lease to nobody, until it runs out.
+    for kind in ("dispatcher", "validator"):
+        await bus.publish(f"$KV.LEASE.{kind}", b"junk")
     await bus.publish("$KV.PRESENCE.beta.miner-1", b"junk")
     await bus.publish("$KV.PRESENCE.beta.miner-2", b'{"agent": "miner-2"}')
+    instance.agent("projector")
     instance.miners(3)
     end = await mine.finished(campaign)
     assert end.validated == 3
@@ -95,7 +101,7 @@ async def test_nonsense_on_every_subject_is_parked_and_the_campaign_finishes(ins
 
     async def all_parked() -> bool:
         found = {(p.by, p.stream, p.subject) for p in await parked(bus)}
-        wanted = {(by, "EVENTS", s) for by in ("dispatcher", "validator") for s in events}
+        wanted = {(by, "EVENTS", s) for by in ("dispatcher", "validator", "projector") for s in events}
         wanted |= {("validator", "CLAIM", subjects.claim(units[0], 0, "beta", "1"))}
         wanted |= {("validator", "CLAIM", subjects.claim(units[1], 1, "beta", "1"))}
         wanted |= {("validator", "RESULT", s.subject) for s in await stored_in(bus, "RESULT", "result.*.*.*.beta.1")}

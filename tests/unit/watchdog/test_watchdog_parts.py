@@ -20,6 +20,7 @@ from bus.messages import LogLine
 from bus.orphan import replaced_by
 from bus.processes import Proc, Process, send_signal, start_of, stop_all, this_process
 from bus.run_file import Launch, RunFile, read_run_file, take_lock, write_run_file
+from bus.server import free_port
 from bus.settings import Settings, StateDir
 from cli.commands.logs import wanted
 from domain.errors import BadInput, Unreachable
@@ -91,6 +92,19 @@ def test_an_agent_sees_that_another_process_runs_in_its_place() -> None:
     assert replaced_by(run, "miner-1", 1) == ME.pid
     assert replaced_by(run, "miner-2", 1) == 0
     assert replaced_by(None, "miner-1", 1) == 0
+
+
+def test_a_full_disk_is_named_as_the_likely_cause(state: StateDir, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert state.full() == ""
+    monkeypatch.setattr("bus.settings._NO_ROOM", 2**80)
+    assert f"the disk of {state.root} is full" in state.full()
+    assert StateDir(state.root / "nowhere").full() == ""
+
+
+def test_a_free_port_is_none_that_outgoing_connections_get() -> None:
+    found = {free_port() for _ in range(50)}
+    assert len(found) > 40
+    assert max(found) < 32_768, "where Linux begins to hand ports out"
 
 
 # -- plan and settings ----------------------------------------------------------------------------------------------
