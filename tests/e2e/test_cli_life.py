@@ -29,8 +29,8 @@ def test_a_taken_or_malformed_address_of_the_pages_is_said_before_anything_start
         done = sluice(state, "up", "--http", wrong)
         assert done.returncode == 2
         assert "is not HOST:PORT" in done.stderr
-        (state / "sluice.toml").write_text(f'http = "{wrong}"\n')
-        assert "is not HOST:PORT" in refused(sluice(state, "up"), 2)
+    (state / "sluice.toml").write_text('http = "nonsense"\n')
+    assert "is not HOST:PORT" in refused(sluice(state, "up"), 2)
     assert not (state / "nats" / "jetstream").exists()
 
 
@@ -83,7 +83,7 @@ def test_ctrl_c_stops_every_process_within_five_seconds_and_the_next_start_goes_
     assert min(took) < 5.0, took
     up = start(state, "--empty", "--miners", "2")
     try:
-        until(lambda: running(state, asked), "it goes on where it was")
+        until(lambda: resumed(state, asked), "it goes on from a checkpoint")
     finally:
         up.send_signal(signal.SIGINT)
         assert up.wait(60) == 0
@@ -93,3 +93,10 @@ def running(state: Path, campaign: str) -> bool:
     """Whether a unit of the campaign is mined now."""
     done = sluice(state, "units", "--campaign", campaign, "--json")
     return done.returncode == 0 and any(u["state"] == "running" for u in json.loads(done.stdout))
+
+
+def resumed(state: Path, campaign: str) -> bool:
+    """Whether a replica was claimed anew to go on after generation 0."""
+    done = sluice(state, "events", "--type", "mining.unit.replica_claimed", "--json")
+    claims = json.loads(done.stdout) if done.returncode == 0 else []
+    return any(e["correlationid"] == campaign and e["data"]["generation"] > 0 for e in claims)

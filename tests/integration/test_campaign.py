@@ -56,6 +56,7 @@ async def test_the_same_seed_on_other_machines_gives_the_same_digest_and_another
         await mine.check_log(ran)
 
 
+@pytest.mark.slow
 async def test_a_killed_miner_resumes_its_unit_from_its_checkpoint(instance: Instance, mine: Mine) -> None:
     miners = {m.slot: m for m in instance.miners(2, pace_ms=PACE_MS)}
     campaign = await mine.request(1, **SLOW)
