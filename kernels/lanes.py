@@ -10,6 +10,7 @@ import numpy as np
 from kernels.bitmaps import fence, join_all, next_bit_far, summarise
 from kernels.hop import AIM_AT, RUIN_AT, STOP_AT, TRAIL_AT, fill_in, hop, round_trip
 from kernels.jit import inlined, jit
+from kernels.layout import GIVEN
 from kernels.loop import level, size_in_lots, whole_ticks
 from kernels.summary import no_sums, tally, write_row
 from kernels.trade import END, STOP, TARGET
@@ -29,6 +30,8 @@ def fits_a_lane(g, factors, slots, i):
     one_side = (g.long_exit == g.long_entry) != (g.short_exit == g.short_entry)
     by_price = g.long_exit == g.short_entry and g.short_exit == g.end and g.max_hold == 0
     tables = slots[i, b + STOP_AT] >= 0 and slots[i, b + AIM_AT] >= 0
+    if g.sizing != GIVEN:
+        return False  # `settle_hops` knows no record of trades
     return one_side and by_price and tables and factors[i, b + RUIN_AT] == 0.0 and factors[i, b + TRAIL_AT] == 0.0
 
 
