@@ -10,7 +10,6 @@ import numpy as np
 from kernels.bitmaps import fence, join_all, next_bit_far, summarise
 from kernels.hop import AIM_AT, RUIN_AT, STOP_AT, TRAIL_AT, fill_in, hop, round_trip
 from kernels.jit import inlined, jit
-from kernels.layout import GIVEN
 from kernels.loop import level, size_in_lots, whole_ticks
 from kernels.summary import no_sums, tally, write_row
 from kernels.trade import END, STOP, TARGET
@@ -30,8 +29,6 @@ def fits_a_lane(g, factors, slots, i):
     one_side = (g.long_exit == g.long_entry) != (g.short_exit == g.short_entry)
     by_price = g.long_exit == g.short_entry and g.short_exit == g.end and g.max_hold == 0
     tables = slots[i, b + STOP_AT] >= 0 and slots[i, b + AIM_AT] >= 0
-    if g.sizing != GIVEN:
-        return False  # `settle_hops` knows no record of trades
     return one_side and by_price and tables and factors[i, b + RUIN_AT] == 0.0 and factors[i, b + TRAIL_AT] == 0.0
 
 
@@ -39,7 +36,8 @@ def fits_a_lane(g, factors, slots, i):
 def mark_lanes(order, genomes, kind_of, factors, slots, out):
     """out[k] = whether genome order[k] may be walked by `hop_in_lanes`. In place."""
     for k in range(len(order)):
-        out[k] = fits_a_lane(genomes[order[k]], factors, slots, kind_of[order[k]])
+        # Sizes that follow from the past are beyond `settle_hops`; 0 is `kernels.layout.GIVEN`.
+        out[k] = genomes[order[k]].sizing == 0 and fits_a_lane(genomes[order[k]], factors, slots, kind_of[order[k]])
 
 
 @jit
