@@ -176,7 +176,8 @@ def cases(draw):
     low, high = (Rule(rsi, op, Operand("const", value=v)) for op, v in (("<", 40.0), (">", 60.0)))
     direction = draw(st.sampled_from(["long", "short", "both"]))
     stop, target, trailing = (draw(st.sampled_from([0, 50, 120])) for _ in range(3))
-    risk = Risk(stop, target, trailing, draw(st.integers(1, 12)), draw(SIZINGS), draw(st.integers(1, 3)))
+    hold = draw(st.one_of(st.just(0), st.integers(1, 12)))
+    risk = Risk(stop, target, trailing, hold, draw(SIZINGS), draw(st.integers(1, 3)))
     genome = Genome(direction, risk, RuleSet((low,) if direction != "short" else ()),
                     RuleSet((high,) if direction != "long" else ()))  # fmt: skip
     validate_genome(genome)
@@ -201,6 +202,25 @@ def test_all_paths_agree_bit_for_bit_after_many_trades(case):
     compiled = CompiledEvaluator(candles, COSTS)
     assert compiled.trades(genome, windows[2]) == reference.trades(genome, windows[2])
     same_bits(compiled.tier2(genome, windows[0]), reference.tier2(genome, windows[0]))
+
+
+@pytest.mark.parametrize(
+    "sizing", [kelly(5_000, 300, 3, 4_000), volatility(900, 20, 4_000)], ids=["kelly", "volatility"]
+)
+@pytest.mark.parametrize("direction", ["long", "short"])
+def test_a_genome_that_would_fit_a_lane_but_for_its_size_is_walked_alone(sizing, direction):
+    """One side, a stop and a target, tables for both: lanes would size it as a plain fraction."""
+    candles = plant_rule(random_walk_candles(21, 3_000, 40.0), 10, 35, 20, 6)[0]
+    rules = RuleSet((Rule(Operand("rsi", 5), "<", Operand("const", value=40.0)),))
+    genome = Genome(
+        direction, Risk(150, 200, sizing=sizing), *((rules,) if direction == "long" else (RuleSet(), rules))
+    )
+    windows = [Window(0, 3_000)]
+    rows = ReferenceEvaluator(candles, COSTS).tier1([genome], windows)
+    plain_fraction = replace(genome, risk=replace(genome.risk, sizing=Sizing(fraction_bps=4_000)))
+    evaluator = CompiledEvaluator(candles, COSTS, worth=0.0)
+    same_bits(evaluator.tier1([plain_fraction, genome, plain_fraction], windows)[1:2], rows)
+    assert rows[0, 0, T1["net_pnl"]] != evaluator.tier1([plain_fraction], windows)[0, 0, T1["net_pnl"]]
 
 
 @settings(max_examples=60, deadline=None)
