@@ -99,6 +99,16 @@ def percent(fraction: float | None) -> str:
     return "–" if fraction is None else f"{fraction * 100:+.2f} %"
 
 
+def share(fraction: float | None) -> str:
+    """As `percent`, for what has no sign."""
+    return "–" if fraction is None else f"{fraction * 100:.2f} %"
+
+
+def decimals(value: float | None) -> str:
+    """A whole number as it is, any other with two decimals."""
+    return "–" if value is None else f"{value:,}" if isinstance(value, int) else f"{value:,.2f}"
+
+
 @asynccontextmanager
 async def admin(args: Args) -> AsyncIterator[Bus]:
     """A connection with the admin's rights to the instance that runs on --state."""

@@ -166,6 +166,42 @@ def test_one_strategy_is_shown_and_backtested_to_the_figures_of_its_find(instanc
     assert again["ranges"]["fitness"]["metrics"] == fitness["metrics"]
 
 
+@pytest.mark.parametrize(
+    ("sizing", "words"),
+    [
+        (
+            {"mode": "kelly", "fraction_bps": 2500, "kelly": {"multiplier_bps": 5000, "base_bps": 200}},
+            "of Kelly's fraction",
+        ),
+        (
+            {"mode": "volatility", "fraction_bps": 2500, "volatility": {"target_ppm": 300}},
+            "equity to move by 0.03 % a candle",
+        ),
+    ],
+    ids=["kelly", "volatility"],
+)
+def test_a_file_may_size_its_trades_by_what_lies_before_them(
+    instance: Path, tmp_path: Path, sizing: dict[str, object], words: str
+) -> None:
+    (best,) = answer(instance, "strategies", "--limit", "1")  # type: ignore[misc]
+    genome = best["genome"] | {"risk": best["genome"]["risk"] | {"sizing": sizing}}
+    path = tmp_path / "mine.json"
+    path.write_text(json.dumps(genome))
+    tested = answer(instance, "backtest", str(path), "--dataset", "test_X-USD_5m", "--trades")
+    assert isinstance(tested, dict)
+    assert words in tested["rules"][-1]
+    for span in tested["ranges"].values():
+        assert len(span["trades"]) == span["metrics"]["trades"]
+        assert span["portfolio"]["strategy"]["fees"] == span["metrics"]["fees"]
+        assert span["portfolio"]["buy_and_hold"]["total_return"] == span["buy_and_hold"]["total_return"]
+    shown = sluice(instance, "backtest", str(path), "--dataset", "test_X-USD_5m")
+    assert "buy & hold" in shown.stdout
+    assert "profit factor" in shown.stdout
+    genome["risk"]["sizing"] = sizing | {"mode": "fraction"}
+    path.write_text(json.dumps(genome))
+    assert "when, and only when" in refused(sluice(instance, "backtest", str(path), "--dataset", "test_X-USD_5m"), 2)
+
+
 def test_a_look_at_the_hold_out_is_an_event(instance: Path) -> None:
     (best,) = answer(instance, "strategies", "--limit", "1")  # type: ignore[misc]
     tested = answer(instance, "backtest", best["id"], "--range", "hold-out")
