@@ -11,6 +11,7 @@ from domain.candles import DatasetInfo
 from domain.genome import Genome
 from domain.results import Find
 from domain.specs import CampaignSpec, Distinct, SearchSpec
+from domain.tasks import Task
 
 
 class EventData(msgspec.Struct, frozen=True):
@@ -77,11 +78,12 @@ class CampaignFinished(EventData, frozen=True):
 
 
 class UnitOpened(EventData, frozen=True):
-    """One unit of the campaign, with the seed that its outcome depends on."""
+    """One unit of the campaign: what it does, and the seed that its outcome depends on."""
 
     campaign: str
     index: int
     seed: int
+    task: Task
 
 
 class ReplicaQueued(EventData, frozen=True):

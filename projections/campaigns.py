@@ -3,6 +3,7 @@
 from bus.events import CampaignFinished, CampaignOpened, CampaignRefused, CampaignRequested
 from domain.hashing import canonical
 from domain.specs import CampaignSpec
+from domain.tasks import unit_count
 from projections.schema import Fact, Put, ReadModel, Table, Value, View, number, outcome, trace, words
 from projections.units import VERDICTS
 
@@ -13,7 +14,7 @@ TABLE = Table(
     (
         *trace("text", "id"),
         *outcome("text", "name", "spec", "dataset", "venue", "symbol", "risk", "grammar", "lane", "state", "digest"),
-        *outcome("int", "granularity_s", "units", "replicas"),
+        *outcome("int", "granularity_s", "units", "nulls", "replicas"),
         *outcome("int", "validated", "inconclusive", "parked", "trials"),
         # A campaign's seed is below 2**63, but what a command says is checked by the dispatcher, not here.
         *outcome("text", "seed"),
@@ -35,7 +36,8 @@ def _spec(spec: CampaignSpec) -> dict[str, Value]:
         "granularity_s": s.granularity_s,
         "risk": s.risk,
         "grammar": s.grammar,
-        "units": spec.units,
+        "units": unit_count(spec),
+        "nulls": spec.nulls,
         "replicas": spec.replicas,
         "seed": str(spec.seed),
     }

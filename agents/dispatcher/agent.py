@@ -23,7 +23,7 @@ from bus.runtime import Context
 from bus.subjects import entity_filter
 from domain.errors import Conflict, SluiceError, Unreachable
 from domain.hashing import derived_id
-from domain.specs import unit_seed
+from domain.tasks import unit_seed, unit_task
 from kernels.version import lane as kernel_lane
 
 log = logging.getLogger("sluice.dispatcher")
@@ -128,7 +128,8 @@ class Dispatcher:
             await self.log.catch_up(last)
 
     def _unit_opened(self, campaign: Campaign, unit: Unit) -> Event:
-        data = ev.UnitOpened(campaign.id, unit.index, unit_seed(campaign.spec, unit.index))
+        spec, index = campaign.spec, unit.index
+        data = ev.UnitOpened(campaign.id, index, unit_seed(spec, index), unit_task(spec, index))
         return self._event(data, unit.id, campaign=campaign.id, cause=campaign.cause)
 
     async def _ensure_consumer(self, lane: str) -> None:

@@ -22,7 +22,8 @@ from bus.pull import ConsumerGone, Pull
 from bus.runtime import Context
 from domain.errors import BadInput, Conflict, SluiceError, Unreachable
 from domain.results import ReplicaResult, UnitOutcome
-from domain.specs import WorkItem, validate_search
+from domain.specs import validate_search
+from domain.tasks import WorkItem
 from kernels.evaluator import warm_up
 from kernels.golden import check_golden
 from market.store import DatasetStore

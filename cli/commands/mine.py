@@ -16,6 +16,7 @@ from domain.errors import SluiceError
 from domain.grammar import grammar_names
 from domain.risk import RISK_LEVELS
 from domain.specs import CampaignSpec
+from domain.tasks import unit_count
 from projections.estimate import estimate
 
 
@@ -57,11 +58,11 @@ async def mine(args: common.Args) -> int:
         started = time.monotonic()
         columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
         with Progress(*columns, console=common.console(), disable=args.json, transient=True) as bar:
-            task = bar.add_task("units decided", total=args.units)
+            task = bar.add_task("units decided", total=unit_count(spec))
             finished = await _watch(follow_campaign(bus, campaign), lambda: bar.advance(task))
         result = {
             "campaign": campaign,
-            "units": args.units,
+            "units": unit_count(spec),
             "validated": finished.validated,
             "inconclusive": finished.inconclusive,
             "parked": finished.parked,
@@ -70,7 +71,7 @@ async def mine(args: common.Args) -> int:
             "digest": finished.digest,
         }
     _show(result, args)
-    return 0 if finished.validated == args.units else 1
+    return 0 if finished.validated == unit_count(spec) else 1
 
 
 async def _estimate(bus: Bus, spec: CampaignSpec, args: common.Args) -> int:
