@@ -7,9 +7,10 @@ import msgspec
 
 from domain.errors import BadInput
 from domain.execution import ExecutionModel, validate_execution
-from domain.grammar import load_grammar
+from domain.grammar import load_grammar, search_space
 from domain.hashing import content_hash, derived_id
 from domain.risk import RISK_LEVELS, Level
+from domain.sweep import check_sweep
 
 Distinct = Literal["host", "slot"]
 Method = Literal["evolve", "sweep"]
@@ -101,6 +102,13 @@ def validate_search(s: SearchSpec) -> None:
             raise BadInput(f"{name} must be {low} to {high}, not {getattr(s, name)}")
     load_grammar(s.grammar)
     validate_execution(s.execution)
+    if s.method == "sweep":
+        space = search_space(s.grammar, s.risk, s.venue)
+        check_sweep(s.grammar, space)
+        if s.generations != len(space.rules):
+            raise BadInput(
+                f"an exhaustive unit goes from first rule to first rule: generations must be {len(space.rules)}"
+            )
 
 
 def validate_campaign(c: CampaignSpec) -> None:
@@ -115,3 +123,12 @@ def validate_campaign(c: CampaignSpec) -> None:
     ):
         if not low <= getattr(c, name) <= high:
             raise BadInput(f"{name} must be {low} to {high}, not {getattr(c, name)}")
+    if c.search.method == "sweep":
+        space = search_space(c.search.grammar, c.search.risk, c.search.venue)
+        pairs = len(space.stop_bps) * len(space.target_bps)
+        if c.units != pairs:
+            raise BadInput(
+                f"an exhaustive search has a unit for each stop and target: units must be {pairs}, not {c.units}"
+            )
+        if c.nulls:
+            raise BadInput("an exhaustive search leaves nothing to chance: it has no null repetitions")
