@@ -10,10 +10,13 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from domain.candles import Candles, DatasetInfo
 from domain.errors import BadInput
+from domain.execution import ExecutionModel
+from domain.grammar import search_space
 from domain.hashing import content_hash, sha256_hex
 from domain.results import Distribution, Histogram, UnitOutcome
-from domain.specs import SearchSpec, validate_search
+from domain.specs import SearchSpec, Window, Windows, validate_search
 from domain.sweep import set_count, swept_genome
 from domain.tasks import Sweep, space_of
 from domain.tried import swept_sets
@@ -241,3 +244,27 @@ def _read(data: bytes) -> _Saved:
         return msgspec.msgpack.decode(body, type=_Saved)
     except msgspec.MsgspecError as e:
         raise BadInput(f"the checkpoint cannot be read: {e}") from e
+
+
+def warm_up() -> None:
+    """Compile, or load from the cache, the kernels of this search with the signatures used later."""
+    n = 128
+    ramp = np.arange(n, dtype=np.int64)
+    price = 1_000 + (ramp * 37) % 50
+    columns = {
+        "time_ms": ramp * 60_000,
+        "open": price,
+        "high": price + 9,
+        "low": price - 9,
+        "close": price,
+        "volume": ramp,
+    }
+    candles = Candles(DatasetInfo("none", "NONE", 60, 2, 0, n, 0, (n - 1) * 60_000), columns)
+    execution = ExecutionModel()
+    space = search_space("primer", "MEDIUM", "none")
+    spec = SearchSpec(
+        "", "none", "NONE", 60, Windows((Window(0, n),), (), Window(0, n)), execution, grammar="primer",
+        generations=len(space.rules), method="sweep",
+    )  # fmt: skip
+    evaluator = CompiledEvaluator(candles, execution)
+    ExhaustiveSearch(spec, 1, Sweep(space.stop_bps[0], space.target_bps[0]), evaluator).step()

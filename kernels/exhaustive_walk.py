@@ -217,8 +217,8 @@ def measure_sets(net, trades, flags, start_equity, objective, total, union):
 def count_sets(objective, trades, flags, wanted, few, enough, others, worst, least, chosen):
     """Count each set once: in `others` (no objective, flagged), or in `few` or `enough` by its objective. In place.
 
-    Bin b of a histogram counts (LOWEST + b) / 1000 <= objective < (LOWEST + b + 1) / 1000. Lists in `chosen` those that rank no worse than class `worst` (0 enough, 1 few) with
-    objective `least`; returns how many.
+    Bin b of a histogram counts (LOWEST + b) / 1000 <= objective < (LOWEST + b + 1) / 1000. Lists in `chosen` those that
+    rank no worse than class `worst` (0 enough trades, 1 few) with objective `least`; returns how many.
     """
     found = 0
     for n in range(len(objective)):

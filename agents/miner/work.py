@@ -9,9 +9,10 @@ from domain.candles import Candles
 from domain.errors import BadInput
 from domain.execution import ExecutionModel
 from domain.results import UnitOutcome
-from domain.tasks import Evolve, WorkItem
+from domain.tasks import Evolve, Sweep, WorkItem
 from kernels.evaluator import CompiledEvaluator
 from kernels.evolution.search import Search
+from kernels.exhaustive import ExhaustiveSearch
 
 log = logging.getLogger("sluice.miner")
 
@@ -88,6 +89,10 @@ class Job:
                 if state:
                     return Search.resume(item.search, item.seed, evaluator, state)
                 return Search(item.search, item.seed, evaluator)
+            case Sweep() as task:
+                if state:
+                    return ExhaustiveSearch.resume(item.search, item.seed, task, evaluator, state)
+                return ExhaustiveSearch(item.search, item.seed, task, evaluator)
             case _:
                 raise BadInput(f"this miner cannot do a unit of the kind {type(item.task).__name__}")
 
