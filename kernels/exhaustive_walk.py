@@ -231,9 +231,9 @@ def count_sets(objective, trades, flags, wanted, few, enough, others, worst, lea
             continue
         rank = 1 if trades[n] < wanted else 0
         if value < (LOWEST + 1) / BINS_A_UNIT:
-            b = 0
+            b = np.int64(0)
         elif value >= HIGHEST / BINS_A_UNIT:
-            b = HIGHEST - LOWEST
+            b = np.int64(HIGHEST - LOWEST)
         else:
             # The product is rounded: what lies next to an edge is put right by the edge itself.
             edge = np.int64(np.floor(value * BINS_A_UNIT))

@@ -23,6 +23,7 @@ from domain.specs import SearchSpec, Window, Windows
 from domain.sweep import set_count, swept_genome
 from domain.tasks import Sweep, space_of
 from domain.tried import read_tried
+from kernels import evaluator
 from kernels.evaluator import CompiledEvaluator
 from kernels.evolution.finds import find_for
 from kernels.evolution.ranking import measure, rank_key
@@ -40,6 +41,7 @@ TASK = Sweep(200, 400)
 
 @pytest.fixture(scope="module", autouse=True)
 def _compiled():
+    evaluator.warm_up()
     warm_up()
 
 
@@ -119,8 +121,8 @@ def cases(draw):
 def test_top_and_distribution_are_those_of_evaluating_every_strategy(case, pair, visits):
     candles, execution, windows = case
     spec, task = spec_of(candles, execution, windows), Sweep(*pair)
-    evaluator = CompiledEvaluator(candles, execution)
-    outcome = finished(ExhaustiveSearch(spec, 1, task, evaluator, visits))
+    compiled = CompiledEvaluator(candles, execution)
+    outcome = finished(ExhaustiveSearch(spec, 1, task, compiled, visits))
     top, counts = brute_force(spec, task, PlainEvaluator(candles, execution))
     assert [f.genome_id for f in outcome.finds] == top
     assert counts_of(outcome) == counts
@@ -171,9 +173,9 @@ def test_every_single_objective_has_the_bits_of_the_evaluator():
     window = Window(100, 900)
     spec = spec_of(candles, execution, [window])
     space = space_of(spec)
-    evaluator = CompiledEvaluator(candles, execution)
-    (ground,) = grounds(space, [window], evaluator)
-    walk = Walk(ground, space, 200, 400, evaluator)
+    compiled = CompiledEvaluator(candles, execution)
+    (ground,) = grounds(space, [window], compiled)
+    walk = Walk(ground, space, 200, 400, compiled)
     for i in range(RULES):
         count = math.comb(RULES - 1 - i, 2)
         triples = Results.of(count)
@@ -182,7 +184,7 @@ def test_every_single_objective_has_the_bits_of_the_evaluator():
         sets += [(i, *more) for more in itertools.combinations(range(i + 1, RULES), 2)]
         singles = [c[i : i + 1] for c in walk.singles]
         net, trades, flags = (np.concatenate(parts) for parts in zip(singles, walk.pairs(i), triples, strict=True))
-        expected = measure(evaluator.tier1([swept_genome(space, 200, 400, s) for s in sets], [window]))
+        expected = measure(compiled.tier1([swept_genome(space, 200, 400, s) for s in sets], [window]))
         assert [f.trades for f in expected] == trades.tolist()
         assert [f.flags for f in expected] == flags.tolist()
         returns = np.where(trades > 0, net / execution.start_equity, np.nan)
@@ -237,24 +239,24 @@ def test_what_lies_beyond_the_fitness_windows_changes_neither_choice_nor_counts(
 def test_a_damaged_checkpoint_is_refused(spoil):
     candles, execution = small_market(500), ExecutionModel()
     spec = spec_of(candles, execution, [Window(0, 500)])
-    evaluator = CompiledEvaluator(candles, execution)
-    search = ExhaustiveSearch(spec, 1, TASK, evaluator)
+    compiled = CompiledEvaluator(candles, execution)
+    search = ExhaustiveSearch(spec, 1, TASK, compiled)
     search.step()
     with pytest.raises(BadInput):
-        ExhaustiveSearch.resume(spec, 1, TASK, evaluator, spoil(search.checkpoint()))
+        ExhaustiveSearch.resume(spec, 1, TASK, compiled, spoil(search.checkpoint()))
     with pytest.raises(BadInput, match="another search"):
-        ExhaustiveSearch.resume(spec, 1, Sweep(300, 400), evaluator, search.checkpoint())
+        ExhaustiveSearch.resume(spec, 1, Sweep(300, 400), compiled, search.checkpoint())
 
 
 def test_a_pair_that_is_none_of_the_grammar_is_refused():
     candles, execution = small_market(500), ExecutionModel()
     spec = spec_of(candles, execution, [Window(0, 500)])
-    evaluator = CompiledEvaluator(candles, execution)
+    compiled = CompiledEvaluator(candles, execution)
     for task in (Sweep(201, 400), Sweep(200, 401)):
         with pytest.raises(BadInput, match="no part of this search"):
-            ExhaustiveSearch(spec, 1, task, evaluator)
+            ExhaustiveSearch(spec, 1, task, compiled)
     with pytest.raises(BadInput, match="no part of this search"):
-        ExhaustiveSearch(msgspec.structs.replace(spec, method="evolve"), 1, TASK, evaluator)
+        ExhaustiveSearch(msgspec.structs.replace(spec, method="evolve"), 1, TASK, compiled)
 
 
 def test_the_classic_grammar_has_the_strategies_that_are_said_of_it():
