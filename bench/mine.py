@@ -140,7 +140,7 @@ def _outcome(spec: CampaignSpec, index: int, compiled: CompiledEvaluator) -> tup
 
 
 def _bare(spec: CampaignSpec) -> Ran:
-    """Every replica of every unit in two processes, each of which takes the next when it is done with one."""
+    """Every replica of every unit in two processes, each of which mines every unit once."""
     with tempfile.TemporaryDirectory(prefix="sluice-bench-") as folder:
         path = Path(folder) / "spec.json"
         path.write_bytes(msgspec.json.encode(spec))
@@ -217,7 +217,9 @@ async def _through_the_system(candles: Candles, spec: CampaignSpec, state: Path)
         before_s = {p: _core_s(p) for p in processes}
         began = time.perf_counter()
         campaign = await request_campaign(bus, spec, "bench")
-        trials, digests, finds = 0, {}, []
+        trials = 0
+        digests: dict[int, str] = {}
+        finds: list[Find] = []
         async for event in follow_campaign(bus, campaign):
             data = event.payload()
             if isinstance(data, ev.CampaignRefused):

@@ -131,7 +131,7 @@ class ExhaustiveSearch:
         first, second = self._first, self._second
         if second == first + 1:
             if low == 1:
-                self._count([Results(*(c[first : first + 1] for c in w.singles)) for w in self._walks], first, _SINGLE)
+                self._count([w.singles.part(first, first + 1) for w in self._walks], first, _SINGLE)
             if low <= 2 <= high:
                 self._count([w.pairs(first) for w in self._walks], first, _PAIRS)
         if high == 3:
@@ -141,7 +141,7 @@ class ExhaustiveSearch:
             for walk, out in zip(self._walks[1:], found[1:], strict=True):
                 walk.triples(first, second, after, _NO_BUDGET, out)
             made = room - (self._rules - after) * (self._rules - after - 1) // 2
-            self._count([Results(*(c[:made] for c in out)) for out in found], first, second)
+            self._count([out.part(0, made) for out in found], first, second)
             second = after
         if high < 3 or second >= self._rules:
             first, second = first + 1, first + 2

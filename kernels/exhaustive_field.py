@@ -72,6 +72,9 @@ class Results(NamedTuple):
     def of(cls, count: int) -> "Results":
         return cls(np.zeros(count), np.zeros(count, np.int64), np.zeros(count, np.int64))
 
+    def part(self, first: int, last: int) -> "Results":
+        return Results(self.net[first:last], self.trades[first:last], self.flags[first:last])
+
 
 class Walk:
     """One stop and target on one ground: results of sets of one, two and three rules."""
