@@ -4,7 +4,9 @@ import sqlite3
 
 import msgspec
 
-from domain.specs import CampaignSpec
+from domain.specs import CampaignSpec, Method
+from domain.sweep import set_count
+from domain.tasks import space_of
 from projections.queries import rows
 
 #: How many of the latest answers are looked at.
@@ -39,8 +41,11 @@ class Timings(msgspec.Struct, frozen=True):
 
 
 def _planned(spec: CampaignSpec) -> int:
-    """Genomes of a unit that never stops early: a first population, then what each generation breeds beside its elite."""
+    """Genomes of a unit that never stops early: a first population, then what each generation breeds beside its elite; all
+    rule sets where a unit is exhaustive."""
     s = spec.search
+    if s.method == "sweep":
+        return set_count(space_of(s))
     return s.population + (s.generations - 1) * (s.population - max(2, s.population // 8))
 
 
@@ -48,8 +53,8 @@ def _candles(spec: CampaignSpec) -> int:
     return sum(w.stop - w.start for w in spec.search.windows.fitness)
 
 
-def timings(con: sqlite3.Connection, dataset: str) -> tuple[Timings | None, bool]:
-    """Of the latest answers on this dataset, else on any; (None, False) when there is none."""
+def timings(con: sqlite3.Connection, dataset: str, method: Method = "evolve") -> tuple[Timings | None, bool]:
+    """Of the latest answers by this method on this dataset, else on any; (None, False) when there is none."""
     latest = rows(
         con,
         "SELECT r.campaign, c.dataset, c.spec, count(*) AS n, sum(r.seconds) AS seconds, sum(r.evaluated) AS evaluated"
@@ -57,6 +62,8 @@ def timings(con: sqlite3.Connection, dataset: str) -> tuple[Timings | None, bool
         f" ORDER BY result_seq DESC LIMIT {RECENT}) r JOIN campaigns c ON c.id = r.campaign WHERE c.spec <> ''"
         " GROUP BY r.campaign",
     )
+    specs = {r["campaign"]: msgspec.json.decode(r["spec"], type=CampaignSpec) for r in latest}
+    latest = [r for r in latest if specs[r["campaign"]].search.method == method]
     same = [r for r in latest if r["dataset"] == dataset]
     chosen = same or latest
     if not chosen:
@@ -64,7 +71,7 @@ def timings(con: sqlite3.Connection, dataset: str) -> tuple[Timings | None, bool
     seconds = work = planned = evaluated = 0.0
     answers = 0
     for r in chosen:
-        spec = msgspec.json.decode(r["spec"], type=CampaignSpec)
+        spec = specs[r["campaign"]]
         answers += r["n"]
         seconds += r["seconds"]
         evaluated += r["evaluated"]
@@ -84,7 +91,7 @@ def _find_bytes(con: sqlite3.Connection) -> float | None:
 
 def estimate(con: sqlite3.Connection, spec: CampaignSpec, miners: int, campaigns: int = 1) -> Estimate:
     """For `campaigns` campaigns like `spec`, with `miners` live miners (at least one is reckoned with)."""
-    found, same = timings(con, spec.search.dataset)
+    found, same = timings(con, spec.search.dataset, spec.search.method)
     units = spec.units * campaigns
     trials = round(units * _planned(spec) * (found.share if found else 1.0))
     if found is None:
@@ -95,5 +102,6 @@ def estimate(con: sqlite3.Connection, spec: CampaignSpec, miners: int, campaigns
     if size is not None:
         # Every replica's answer holds the finds, the verdict holds them again, and so does each strategy's event.
         finds = spec.search.top * size * (spec.replicas + 2)
-        stored = round(trials * _HASH_BYTES + units * (_UNIT_BYTES + spec.replicas * (_REPLICA_BYTES + size) + finds))
+        hashes = 0 if spec.search.method == "sweep" else trials * _HASH_BYTES
+        stored = round(hashes + units * (_UNIT_BYTES + spec.replicas * (_REPLICA_BYTES + size) + finds))
     return Estimate(trials, work_s, work_s / max(1, miners), stored, found.answers, same, miners)

@@ -9,7 +9,7 @@ from bus import subjects
 from bus.client import Bus, Expect
 from bus.messages import POISON_ATTEMPTS, Checkpoint, Claim
 from domain.errors import Conflict
-from domain.specs import WorkItem
+from domain.tasks import WorkItem
 
 log = logging.getLogger("sluice.miner")
 

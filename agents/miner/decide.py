@@ -5,7 +5,8 @@ from typing import NamedTuple
 import msgspec
 
 from bus.messages import POISON_ATTEMPTS, Claim
-from domain.specs import Distinct, WorkItem
+from domain.specs import Distinct
+from domain.tasks import WorkItem
 
 
 def owner_of(distinct: Distinct, host: str, slot: str) -> str:

@@ -237,7 +237,7 @@ def digest_of(verdicts: list[EventData]) -> str:
 
 async def undisturbed(candles: Candles, spec: CampaignSpec) -> str:
     """The digest that a campaign must have, computed here and now in this process without a bus."""
-    from domain.specs import unit_seed
+    from domain.tasks import unit_seed
     from kernels.evaluator import CompiledEvaluator
     from kernels.evolution.search import Search
 

@@ -15,7 +15,7 @@ from agents.miner import agent
 from agents.miner.work import Job
 from bus import subjects
 from domain.results import UnitOutcome
-from domain.specs import WorkItem
+from domain.tasks import WorkItem
 from kernels.evolution.search import Search
 
 HOW, _, ARGUMENT = os.environ["SLUICE_TEST_MISBEHAVE"].partition(":")
