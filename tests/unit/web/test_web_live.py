@@ -2,6 +2,7 @@
 
 import asyncio
 import math
+import statistics
 import time
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import msgspec
 import numpy as np
 import pytest
 
+from bus.events import ReplicaAnswered
 from domain.metrics import T2
 from domain.specs import Window
 from kernels.reference import ReferenceEvaluator
@@ -199,6 +201,7 @@ def test_an_estimate_rests_on_recorded_answers_and_says_when_there_are_none(tmp_
     con = open_reader(path)
     some = estimates.estimate(con, s, 2)
     # Each answer of the log took 1.25 s for 100 genomes: as many a unit here, two replicas, four units, two miners.
+    # Their search stopped early: 60 genomes, then 53 a generation.
     assert some.answers == 2
     assert some.trials == 4 * 100
     assert some.seconds is not None
@@ -209,4 +212,28 @@ def test_an_estimate_rests_on_recorded_answers_and_says_when_there_are_none(tmp_
     assert double.bytes is not None
     assert some.bytes is not None
     assert double.bytes > 2.9 * some.bytes
+    con.close()
+
+
+def test_a_long_search_that_stopped_early_does_not_shorten_the_estimate_of_a_short_one(tmp_path: Path) -> None:
+    """What tells is after how many generations searches stop, not which share of their plan they made."""
+    log, path = EventLog(), tmp_path / "views.sqlite"
+    long = spec(units=4)
+    long = msgspec.structs.replace(long, search=msgspec.structs.replace(long.search, generations=60))
+    for i, unit in enumerate(open_campaign(log, "c1", long)):
+        data = ReplicaAnswered("c1", 0, "box", "1", "box.1", i, "ab" * 32, True, 60 + 53 * (19 + 2 * i), 5, 1.0, None)
+        log.add(data, unit)
+    validate(log, "c1", long, 0, (find(30, 0.1),))
+    project(path, log.made)
+    con = open_reader(path)
+
+    def trials(generations: int) -> int:
+        search = msgspec.structs.replace(long.search, generations=generations)
+        return estimates.estimate(con, msgspec.structs.replace(long, search=search), 2).trials
+
+    # They ran 20, 22, 24 and 26 generations: one of 20 goes to its end, one of 23 mostly, one of 60 to 23 on average.
+    assert trials(20) == 4 * (60 + 53 * 19)
+    assert trials(23) == round(4 * (60 + 53 * (statistics.fmean((20, 22, 23, 23)) - 1)))
+    assert trials(60) == 4 * (60 + 53 * 22)
+    assert trials(80) == trials(60), "searches that were allowed fewer have all the same stopped by themselves"
     con.close()
