@@ -48,7 +48,7 @@ async def test_judges_killed_at_random_moments_write_nothing_twice(instance: Ins
         running[kind].kill()
         await asyncio.sleep(rng.uniform(0.0, 0.3))
         running[kind] = instance.agent(kind)
-    end = await mine.finished(campaign, 90)
+    end = await mine.finished(campaign)
     assert end.validated == 10
     assert end.digest == await undisturbed(mine.candles, mine.spec(10, **MEDIUM))
     await mine.check_log(campaign)
@@ -75,7 +75,7 @@ async def test_everything_killed_at_random_moments_gives_the_same_digest(
             running[victim].kill()
             kind, slot = victim
             running[victim] = instance.agent(kind, int(slot))
-    end = await mine.finished(campaign, 90)
+    end = await mine.finished(campaign)
     assert (end.validated, end.parked) == (8, 0)
     assert end.digest == await undisturbed(mine.candles, mine.spec(8, **MEDIUM))
     await mine.check_log(campaign)

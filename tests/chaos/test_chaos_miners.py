@@ -63,7 +63,7 @@ async def test_dead_miners_are_not_counted_and_their_work_is_reassigned(instance
     async def gone() -> bool:
         return checkpoint.slot not in await active()
 
-    await until("the dead one is not counted as active", gone, timeout_s=4.0)
+    await until("the dead one is not counted as active", gone)
     end = await mine.finished(campaign)
     assert end.digest == await undisturbed(mine.candles, mine.spec(1, **SLOW))
     assert checkpoint.slot not in {p.slot for p in await read_presence(mine.bus) if p.kind == "miner"}
@@ -85,7 +85,7 @@ async def test_a_unit_that_kills_every_miner_is_parked_after_three_claims(instan
 
     keepers = [asyncio.create_task(keep_up(slot)) for slot in (1, 2)]
     try:
-        campaign, end = await mine.mine(3, timeout_s=90)
+        campaign, end = await mine.mine(3)
     finally:
         for keeper in keepers:
             keeper.cancel()

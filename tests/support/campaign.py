@@ -84,7 +84,7 @@ class Mine:
     async def request(self, units: int, **fields: int) -> str:
         return await request_campaign(self.bus, self.spec(units, **fields), "test")
 
-    async def finished(self, campaign: str, timeout_s: float = 60.0) -> ev.CampaignFinished:
+    async def finished(self, campaign: str, timeout_s: float = 180.0) -> ev.CampaignFinished:
         """The end of the campaign; the words of all agents when it does not come."""
         try:
             closed = await self.seen(campaign, CLOSED, timeout_s=timeout_s)
@@ -93,7 +93,7 @@ class Mine:
         assert isinstance(closed.data, ev.CampaignFinished), closed.data
         return closed.data
 
-    async def mine(self, units: int, timeout_s: float = 60.0, **fields: int) -> tuple[str, ev.CampaignFinished]:
+    async def mine(self, units: int, timeout_s: float = 180.0, **fields: int) -> tuple[str, ev.CampaignFinished]:
         campaign = await self.request(units, **fields)
         return campaign, await self.finished(campaign, timeout_s)
 
@@ -101,7 +101,7 @@ class Mine:
         self,
         campaign: str,
         kind: type[EventData] | tuple[type[EventData], ...],
-        timeout_s: float = 20.0,
+        timeout_s: float = 90.0,
         count: int = 1,
     ) -> Fact:
         """The `count`-th event of that kind, waited for."""

@@ -35,7 +35,7 @@ FAST = {
 }
 
 
-async def until(what: str, check: Callable[[], Awaitable[T]], timeout_s: float = 20.0, every_s: float = 0.1) -> T:
+async def until(what: str, check: Callable[[], Awaitable[T]], timeout_s: float = 60.0, every_s: float = 0.1) -> T:
     """Poll until `check` gives something true; AssertionError with `what` at the deadline."""
     deadline = time.monotonic() + timeout_s
     while True:
@@ -72,14 +72,16 @@ class Agent:
         self.process.wait(10)
 
     def pause(self) -> None:
+        """Returns when it stands still: what a signal does, it does a moment later."""
         self.paused = True
         self.process.send_signal(signal.SIGSTOP)
+        os.waitid(os.P_PID, self.process.pid, os.WSTOPPED | os.WEXITED | os.WNOWAIT)
 
     def resume(self) -> None:
         self.paused = False
         self.process.send_signal(signal.SIGCONT)
 
-    def stop(self, timeout_s: float = 8.0) -> int:
+    def stop(self, timeout_s: float = 60.0) -> int:
         """SIGTERM, and its exit status."""
         self.killed = True
         if self.paused:

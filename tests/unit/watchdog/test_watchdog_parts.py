@@ -57,7 +57,7 @@ async def test_a_stopped_process_that_is_not_our_child_is_ended_too() -> None:
     assert os.WIFSTOPPED((await asyncio.to_thread(os.waitpid, popen.pid, os.WUNTRACED))[1])
     assert process.running()
     stopping = asyncio.create_task(stop_all([process], 0.2))
-    assert await asyncio.to_thread(popen.wait, 5) == -signal.SIGKILL
+    assert await asyncio.to_thread(popen.wait, 60) == -signal.SIGKILL
     assert await stopping == [process]
     assert (process.running(), process.exit) == (False, None)
 
@@ -65,7 +65,7 @@ async def test_a_stopped_process_that_is_not_our_child_is_ended_too() -> None:
 async def test_a_process_that_stops_when_asked_is_not_killed() -> None:
     popen = child()
     process = Process(this_process("x", popen.pid), popen)
-    assert await stop_all([process], 5.0) == []
+    assert await stop_all([process], 60.0) == []
     assert process.exit == -signal.SIGTERM
 
 
