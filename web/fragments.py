@@ -107,20 +107,22 @@ def _workers(con: sqlite3.Connection, now: Now, _: Params) -> Json:
     recorded = queries.agents(con)
     rows = worker_rows(queries.workers(con), now.presences, [a for a in recorded if a["kind"] == "miner"])
     ended = {a["id"]: a["crashes"] for a in recorded}
-    details = {(p.host, p.slot): p for p in now.presences if p.kind == "miner"}
+    pids = {(p.host, p.agent): p.pid for p in now.presences}
     by_host: dict[str, list[Json]] = {}
     at_work = {(p.host, p.slot): p for _, p in now.progress.values()}
     for r in rows:
-        presence, job = details.get((r["host"], r["slot"])), at_work.get((r["host"], r["slot"]))
+        name = f"miner-{r['slot']}"
         by_host.setdefault(r["host"], []).append(
             r
             | {
-                "since": presence.started if presence else "",
-                "job": job,
-                "restarts": ended.get(f"{r['host']}_miner-{r['slot']}", 0),
+                "pid": pids.get((r["host"], name)),
+                "job": at_work.get((r["host"], r["slot"])),
+                "restarts": ended.get(f"{r['host']}_{name}", 0),
             }
         )
-    others = [a for a in agent_rows(now.presences, recorded) if a["kind"] != "miner"]
+    others = [
+        a | {"pid": pids.get((a["host"], a["id"]))} for a in agent_rows(now.presences, recorded) if a["kind"] != "miner"
+    ]
     if not now.connected:
         for row in [*others, *(r for of_host in by_host.values() for r in of_host)]:
             row["state"] = "unknown"

@@ -54,7 +54,7 @@ async def test_a_second_host_joins_validates_and_is_heard(tmp_path: Path) -> Non
             return {f"{line['host']}.{line['agent']}" for line in lines}
 
         async def hears_both() -> bool:
-            return {"alpha.validator", "beta.miner-1"} <= heard()
+            return {"alpha.validator", "alpha.watchdog", "beta.miner-1", "beta.watchdog"} <= heard()
 
         killed = second.signal("miner-1", 9)
         await until("the joined miner's restart is an event", lambda: restarted(mine), PATIENCE_S)
@@ -65,6 +65,7 @@ async def test_a_second_host_joins_validates_and_is_heard(tmp_path: Path) -> Non
         follower.wait(5)
         shown = sluice(first.state.root, "logs", "beta")
         assert "beta.miner-1" in shown.stdout
+        assert "miner-1 (process" in shown.stdout, "what the watchdog of the machine that joined says of its miner"
         assert "alpha" not in shown.stdout
 
         async def exactly_one_of_each() -> bool:

@@ -9,6 +9,7 @@ import stat
 import subprocess
 import sys
 import time
+import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -198,6 +199,47 @@ def test_events_are_envelopes_in_order_of_their_sequence(instance: Path) -> None
     assert all(
         e["specversion"] == "1.0" and e["type"] == "mining.unit.validated" and e["correlationid"] for e in events
     )
+
+
+PRIVATE = ("accounts.json", "server.conf", "web.secrets", "web.json", "creds/")
+
+
+def test_no_key_of_the_instance_is_in_an_event_a_log_a_page_or_a_readable_file(instance: Path) -> None:
+    """Passwords of the bus, the key that signs sessions and the token for scripts; the link is printed on purpose."""
+    accounts = json.loads((instance / "accounts.json").read_text())
+    web = json.loads((instance / "web.secrets").read_text())
+    keys = [*accounts["passwords"].values(), accounts["setup"], web["key"], web["token"]]
+    assert len(keys) > 8
+    assert min(map(len, keys)) >= 20
+    url, header = json.loads((instance / "web.json").read_text())["url"], {"Authorization": f"Bearer {web['token']}"}
+    said = {
+        "events": json.dumps(answer(instance, "events", "--limit", "0")),
+        "logs": json.dumps(answer(instance, "logs", "--lines", "50000")),
+    }
+    assert "watchdog" in said["logs"]
+    assert "campaign" in said["events"]
+    for path in (
+        "/",
+        "/workers",
+        "/campaigns",
+        "/campaigns/new",
+        "/strategies",
+        "/api/status",
+        "/api/events",
+        "/metrics",
+    ):
+        with urllib.request.urlopen(urllib.request.Request(url + path, headers=header), timeout=PATIENCE_S) as got:
+            said[path] = got.read().decode()
+    for file in instance.rglob("*"):
+        name = str(file.relative_to(instance))
+        if not file.is_file():
+            continue
+        if name.startswith(PRIVATE):
+            assert stat.S_IMODE(file.stat().st_mode) == 0o600, name
+        else:
+            said[name] = file.read_bytes().decode(errors="replace")
+    assert {"logs/watchdog.log", "run.json", "views.sqlite"} <= set(said)
+    assert [where for where, text in said.items() if any(key in text for key in keys)] == []
 
 
 @pytest.mark.parametrize(

@@ -53,7 +53,7 @@ async def append(bus: Bus, messages: list[Stored]) -> None:
         await asyncio.gather(*(bus.publish(m.subject, m.data) for m in messages[at : at + 200]))
 
 
-async def until(condition: Callable[[], bool | Awaitable[bool]], what: str, timeout_s: float = 10.0) -> None:
+async def until(condition: Callable[[], bool | Awaitable[bool]], what: str, timeout_s: float = 60.0) -> None:
     """Poll to a deadline."""
     deadline = time.monotonic() + timeout_s
     while True:
@@ -74,5 +74,5 @@ async def projecting(instance: Instance) -> AsyncIterator[Context]:
         yield context
     finally:
         context.stop.set()
-        await asyncio.wait_for(task, 10)
+        await asyncio.wait_for(task, 60)
         await bus.close()

@@ -57,7 +57,7 @@ def chain(instance: Instance) -> str:
         con.close()
 
 
-async def reaches(instance: Instance, seq: int, timeout_s: float = 10.0) -> None:
+async def reaches(instance: Instance, seq: int, timeout_s: float = 60.0) -> None:
     await until(lambda: position(instance) == seq, f"the read models stand at {seq}", timeout_s)
 
 

@@ -83,7 +83,8 @@ async def test_a_miner_without_a_heartbeat_is_not_alive(services: Services, tmp_
     services.hub.live += 1
     text = text_of(await page(services, "/workers"))
     assert "1 of 3 alive" in text
-    assert "✕ dead no heartbeat" in text
+    assert "miner 1 – ✕ dead no heartbeat" in text
+    assert "miner 2 1 ● alive now" in text, "with its process"
     assert "▲ stalled" in text
     overview = text_of(await page(services, "/"))
     assert "Miners alive 1 on 1 host" in overview
@@ -117,7 +118,7 @@ async def test_what_the_watchdog_recorded_shows_as_dead_and_with_its_restarts(
     project(tmp_path / "views.sqlite", log.made)
     services.hub.now.connected = True
     services.hub.live += 1
-    assert "validator box ✕ dead no heartbeat – 2" in text_of(await page(services, "/workers"))
+    assert "validator box – ✕ dead no heartbeat – 2" in text_of(await page(services, "/workers"))
     async with browser(services) as client:
         lines = (await client.get("/metrics")).text.splitlines()
     assert 'sluice_agents{kind="validator",host="box",state="dead"} 1' in lines
