@@ -1,6 +1,7 @@
 """A whole instance as a person runs it: `sluice up` or `sluice join` as a real process, and what lives of it."""
 
 import asyncio
+import contextlib
 import json
 import signal
 import subprocess
@@ -209,7 +210,9 @@ class Running:
 
     async def close(self) -> None:
         for bus in self._buses:
-            await bus.nc.close()
+            # Its server may be gone: that must not keep what runs from being ended.
+            with contextlib.suppress(OSError):
+                await bus.nc.close()
         if self.up is not None and self.up.poll() is None:
             self.up.send_signal(signal.SIGCONT)
             self.up.terminate()
