@@ -13,12 +13,12 @@ import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 from bus.accounts import read_credentials
 from bus.client import Bus
 from domain.errors import Unreachable
+from tests.e2e.web_instance import write_candles
 
 SLUICE = [sys.executable, "-m", "cli"]
 ROOT = Path(__file__).parents[2]
@@ -77,20 +77,6 @@ def until(check, what: str, timeout_s: float = PATIENCE_S):  # type: ignore[no-u
 def agents_alive(state: Path, count: int) -> bool:
     done = sluice(state, "status", "--json")
     return done.returncode == 0 and sum(a["state"] == "alive" for a in json.loads(done.stdout)["agents"]) >= count
-
-
-def write_candles(path: Path, n: int = 4_000, seed: int = 5) -> Path:
-    rng = np.random.Generator(np.random.PCG64(seed))
-    close = np.round(100 + np.cumsum(rng.integers(-60, 61, n)) / 100 + 50, 2)
-    close = np.maximum(close, 5.0)
-    open_ = np.concatenate([close[:1], close[:-1]])
-    high, low = np.maximum(open_, close) + 0.1, np.minimum(open_, close) - 0.1
-    rows = [
-        f"{1_700_000_100 // 300 * 300 + i * 300},{open_[i]:.2f},{high[i]:.2f},{low[i]:.2f},{close[i]:.2f},{1 + i % 7}.5"
-        for i in range(n)
-    ]
-    path.write_text("time,open,high,low,close,volume\n" + "\n".join(rows) + "\n")
-    return path
 
 
 @pytest.fixture(scope="module")
