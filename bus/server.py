@@ -1,6 +1,7 @@
 """The embedded nats-server: find the binary, write server.conf, start, wait until healthy, stop."""
 
 import asyncio
+import contextlib
 import errno
 import json
 import os
@@ -23,9 +24,9 @@ from domain.errors import Unreachable
 
 MIN_VERSION = (2, 12)
 GIB = 1024**3
-FREE_PORTS = range(20_000, 30_000)
 LOG_BYTES = 2 * 1024**2
 LOG_FILES = 5
+PORTS_FROM = 20_000
 
 
 def find_server() -> str:
@@ -59,19 +60,27 @@ def server_version(binary: str) -> str:
 
 
 def free_port() -> int:
-    """A port that nothing listens on now.
+    """A port that nobody listens on, below those that the system hands out by itself where there is room.
 
-    Below those that systems hand to outgoing connections: a server that is away for a moment must find its port free
-    again, and clients that try to come back to it would be given it, one in thousands of times.
+    A server that restarts must find its port free: one from the system's own range could go to any connection meanwhile.
     """
-    while True:
-        port = FREE_PORTS.start + secrets.randbelow(len(FREE_PORTS))
-        with socket.socket() as s:
-            try:
-                s.bind(("127.0.0.1", port))
-            except OSError:
-                continue
+    top = _first_handed_out()
+    for _ in range(100 if top > PORTS_FROM + 1_000 else 0):
+        port = PORTS_FROM + secrets.randbelow(top - PORTS_FROM)
+        with socket.socket() as s, contextlib.suppress(OSError):
+            s.bind(("127.0.0.1", port))
             return port
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        return int(s.getsockname()[1])
+
+
+def _first_handed_out() -> int:
+    """The lowest port of the system's own choice; 0 where that cannot be told."""
+    try:
+        return int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0])
+    except (OSError, ValueError, IndexError):
+        return 0
 
 
 def check_port(port: int, address: str = "127.0.0.1", *, option: str = "--nats-port", key: str = "nats_listen") -> None:
@@ -150,6 +159,8 @@ class Server:
     async def start(self, *, setup: bool = False, timeout_s: float = 20.0) -> None:
         """Start and wait for /healthz; Unreachable with the server's own last words when it dies."""
         check_port(self.port, self.settings.nats_listen)
+        # Nobody but us asks there, so that it may be another one each time.
+        self.monitor_port = free_port()
         self.write_conf(setup=setup)
         log_path, out_path = self.state.logs / "nats-server.log", self.state.logs / "nats-server.out"
         with out_path.open("wb") as out:

@@ -209,11 +209,12 @@ class _Say:
             return
         where = f"nats-server {ready['version']} at" if ready["version"] else "joined"
         print(f"{where} {ready['nats']}; state in {self._state.root}")
-        print(f"{ready['miners']} miners start; Ctrl-C stops everything", flush=True)
+        one = ready["miners"] == 1
+        print(f"{ready['miners']} miner{' starts' if one else 's start'}; Ctrl-C stops everything", flush=True)
 
     def progress(self, units: dict[str, int], best: dict[str, object] | None, ready: int) -> None:
         counts = ", ".join(f"{count} {name}" for name, count in units.items() if count)
-        text = f"{ready} miners, units: {counts or 'none yet'}"
+        text = f"{ready} miner{'' if ready == 1 else 's'}, units: {counts or 'none yet'}"
         if best is not None:
             text += f"\n  {best_line(best)}"
         self._changed(text)

@@ -154,7 +154,7 @@ def _show(found: dict[str, Any], args: common.Args) -> None:
         m, d, hold = r["metrics"], r["daily"], r["buy_and_hold"]
         print(
             f"{name}: {m['trades']} trades, return {common.percent(m['return_frac'])} "
-            f"(buy & hold {common.percent(hold['total_return'])}), maximum drawdown {common.percent(m['max_drawdown'])}, "
+            f"(buy & hold {common.percent(hold['total_return'])}), maximum drawdown {m['max_drawdown'] * 100:.2f} %, "
             f"fees {m['fees'] or 0:,.2f}, daily Sharpe (yearly) {d['sharpe'] if d['sharpe'] is None else round(d['sharpe'], 2)}"
         )
         both = r["portfolio"]

@@ -13,6 +13,7 @@ import pytest
 
 from agents.watchdog.children import last_words, plan, web_address
 from agents.watchdog.record import read_report, read_untold
+from bus import orphan
 from bus.envelope import encode_event, make_event
 from bus.events import AgentGaveUp, AgentStarted, AgentStopped, EventData, KernelFlagged
 from bus.logs import KEPT_LINES, BusLog, current_agent, log_to_bus, log_to_file, no_longer
@@ -105,6 +106,28 @@ def test_a_free_port_is_none_that_outgoing_connections_get() -> None:
     found = {free_port() for _ in range(50)}
     assert len(found) > 40
     assert max(found) < 32_768, "where Linux begins to hand ports out"
+
+
+def test_the_last_orphan_ends_the_server_before_it_is_ended_by_force(
+    state: StateDir, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However long a stop may take by the settings: all agents wait for each other."""
+    monkeypatch.setattr(orphan, "LAST_RESORT_S", 0.6)
+    other, server = child(), child()
+    gone = Proc("watchdog", 2**22 + 1, "gone")
+    names = (this_process("miner-1", other.pid), this_process("nats-server", server.pid))
+    write_run_file(state, RunFile(gone, gone, "up", processes=names))
+    watch = orphan.OrphanWatch(state, "validator", 1.0, lambda: None)
+    watch.orphaned = True
+    try:
+        watch.turn_off(3600.0)
+        assert server.wait(60) == -signal.SIGTERM
+        assert other.poll() is None, "it is not ours to end"
+    finally:
+        other.kill()
+        other.wait(60)
+        server.kill()
+        server.wait(60)
 
 
 # -- plan and settings ----------------------------------------------------------------------------------------------
