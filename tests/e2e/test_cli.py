@@ -120,6 +120,31 @@ def test_an_estimate_asks_for_nothing(instance: Path) -> None:
     assert answer(instance, "campaigns") == before
 
 
+def test_every_strategy_of_a_grammar_is_evaluated_and_the_best_of_them_shown_as_proven(instance: Path) -> None:
+    sweep = ("mine", "--dataset", "test_X-USD_5m", "--grammar", "primer", "--exhaustive")
+    planned = answer(instance, *sweep, "--estimate")
+    assert isinstance(planned, dict)
+    assert planned["trials"] == 20_916
+    done = answer(instance, *sweep, "--wait")
+    assert isinstance(done, dict)
+    assert (done["units"], done["validated"], done["trials"]) == (9, 9, 20_916)
+
+    def proven() -> dict[str, object] | None:
+        found = answer(instance, "campaigns")
+        assert isinstance(found, list)
+        return next(c for c in found if c["id"] == done["campaign"])["proven"]
+
+    best = until(proven, "the read models have the campaign's end")
+    shown = answer(instance, "strategy", "show", best["strategy"])
+    assert isinstance(shown, dict)
+    assert shown["proven"] == {"best_of": 20_916, "grammar": "primer", "campaign": done["campaign"]}
+    assert shown["metrics"]["return"] == best["objective"]
+    assert "proven best of 20,916" in sluice(instance, "campaigns").stdout
+    assert "Proven best of 20,916" in sluice(instance, "strategy", "show", best["strategy"]).stdout
+    assert "--units" in refused(sluice(instance, *sweep, "--units", "3"), 2)
+    assert "cannot be searched exhaustively" in refused(sluice(instance, *sweep, "--grammar", "full"), 2)
+
+
 def test_status_and_lists_have_their_documented_shapes(instance: Path) -> None:
     status = answer(instance, "status")
     assert isinstance(status, dict)
