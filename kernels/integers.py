@@ -8,7 +8,6 @@ are no more. Two rows are equal exactly when their genomes are.
 import hashlib
 from functools import lru_cache
 
-import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
@@ -27,6 +26,13 @@ LONG, SHORT = 1, 2
 _SIDES_OF = {"long": LONG, "short": SHORT, "both": LONG | SHORT}
 #: Rows whose genomes keep their risk between calls.
 _RISKS_KEPT = 100_000
+
+#: How `domain.hashing.canonical` writes each gene, and what stands around the rules: before each part, at the end, between two.
+_GENE_TEXTS = (
+    '"stop_bps":%s,', '"target_bps":%s,', '"trailing_bps":%s,', '"max_hold":%s,',
+    '"sizing":{"mode":"fraction","fraction_bps":%s,"amount":0.0},', '"leverage":%s}',
+)  # fmt: skip
+_FRAME = (',"long":{"entry":[', '],"exit":[', ']},"short":{"entry":[', '],"exit":[', "]}}", ",")
 
 Rows = NDArray[np.int16]
 
@@ -55,11 +61,8 @@ def fill_records(rows, choices, parts, records, index):
             if row[k] >= 0:
                 index[used] = row[k]
                 used += 1
-        # An empty part has no place of its own to begin at.
         if parts[3] == parts[4]:
             g.short_exit = used
-        if parts[1] == parts[2]:
-            g.long_exit = g.short_entry
         g.end = used
     return used
 
@@ -126,9 +129,9 @@ class Coding:
             row[first : first + len(rules)] = [space.position[rule] for rule in rules]
         return row
 
-    def keys(self, rows: Rows) -> list[bytes]:
-        """The genomes' ids as 32 bytes each, without making the genomes."""
-        return self._spelling.keys(rows, self.parts.tolist())
+    def keys(self, rows: Rows) -> NDArray[np.uint8]:
+        """The genomes' ids, uint8[G, 32], without making the genomes."""
+        return self._spelling.keys(rows, self.parts)
 
 
 def _risk_of(space: Space, at: list[int]) -> Risk:
@@ -151,46 +154,68 @@ def _kin(space: Space) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     return np.array(flat, dtype=np.int64), np.array(where, dtype=np.int64)
 
 
+@jit
+def add_text(text, texts, ends, out, used):
+    """Text number `text` behind out[used - 1]; returns how much is used then."""
+    for b in range(ends[text], ends[text + 1]):
+        out[used] = texts[b]
+        used += 1
+    return used
+
+
+@jit
+def spell(rows, parts, texts, ends, bases, out, out_ends):
+    """The canonical JSON of the genomes of `rows` into `out` uint8, one after the other; they end at `out_ends`. In place.
+
+    Text t is texts[ends[t]..ends[t + 1] - 1]. `bases` int64[9]: the numbers of the first text of the directions, of each
+    gene, of what opens the parts, closes the last and stands between two rules, of the rules.
+    """
+    used = 0
+    for i in range(len(rows)):
+        row = rows[i]
+        for k in range(FIRST_RULE):
+            used = add_text(bases[k] + row[k], texts, ends, out, used)
+        for part in range(4):
+            used = add_text(bases[7] + part, texts, ends, out, used)
+            for k in range(parts[part], parts[part + 1]):
+                if row[k] < 0:
+                    break
+                if k > parts[part]:
+                    used = add_text(bases[7] + 5, texts, ends, out, used)
+                used = add_text(bases[8] + row[k], texts, ends, out, used)
+        used = add_text(bases[7] + 4, texts, ends, out, used)
+        out_ends[i] = used
+
+
 class _Spelling:
-    """Canonical JSON of a genome from its parts, each written once by `domain.hashing.canonical`."""
+    """The texts of which the canonical JSON of a genome is made, and the hashes of what they make."""
 
     def __init__(self, space: Space) -> None:
-        self._space = space
-        self._rules = [canonical(rule).decode() for rule in space.rules]
-        self._risks: dict[tuple[int, ...], str] = {}
-        fields = msgspec.structs.fields(Genome)
-        if [f.name for f in fields] != ["direction", "risk", "long", "short"]:
-            raise TypeError("a genome is written in another order")
-        self._heads = [f'{{"direction":{canonical(d).decode()},"risk":' for d in space.directions]
+        groups = [[f'{{"direction":{_json(d)},"risk":{{' for d in space.directions]]
+        for gene, form in zip(GENES, _GENE_TEXTS, strict=True):
+            groups.append([form % _json(value) for value in getattr(space, gene)])
+        groups.append(list(_FRAME))
+        groups.append([_json(rule) for rule in space.rules])
+        texts = [text.encode() for group in groups for text in group]
+        self._texts = np.frombuffer(b"".join(texts), dtype=np.uint8)
+        self._ends = np.cumsum([0, *map(len, texts)], dtype=np.int64)
+        self._bases = np.cumsum([0, *map(len, groups[:-1])], dtype=np.int64)
+        longest = [max(map(len, group)) for group in groups]
+        rules = 2 * (space.entry_rules[1] + space.exit_rules[1])
+        self._longest = sum(longest[:-2]) + sum(map(len, _FRAME)) + rules * (1 + longest[-1])
 
-    def keys(self, rows: Rows, parts: list[int]) -> list[bytes]:
-        a, b, c, d, end = parts
-        rules, heads, risks, sha256 = self._rules, self._heads, self._risks, hashlib.sha256
-        written: dict[tuple[int, ...], str] = {}
+    def keys(self, rows: Rows, parts: NDArray[np.int64]) -> NDArray[np.uint8]:
+        out, ends = np.empty(len(rows) * self._longest, dtype=np.uint8), np.empty(len(rows), dtype=np.int64)
+        spell(rows, parts, self._texts, self._ends, self._bases, out, ends)
+        written, sha256, first, keys = memoryview(out), hashlib.sha256, 0, []
+        for end in ends.tolist():
+            keys.append(sha256(written[first:end]).digest())
+            first = end
+        return np.frombuffer(b"".join(keys), dtype=np.uint8).reshape(-1, 32)
 
-        def spell(part: list[int]) -> str:
-            key = tuple(part)
-            text = written.get(key)
-            if text is None:
-                text = written[key] = ",".join([rules[r] for r in part if r >= 0])
-            return text
 
-        out = []
-        for row in rows.tolist():
-            genes = tuple(row[1:FIRST_RULE])
-            risk = risks.get(genes) or self._risk(genes)
-            text = (
-                f'{heads[row[0]]}{risk},"long":{{"entry":[{spell(row[a:b])}],"exit":[{spell(row[b:c])}]}},'
-                f'"short":{{"entry":[{spell(row[c:d])}],"exit":[{spell(row[d:end])}]}}}}'
-            )
-            out.append(sha256(text.encode()).digest())
-        return out
-
-    def _risk(self, genes: tuple[int, ...]) -> str:
-        if len(self._risks) > _RISKS_KEPT:
-            self._risks.clear()
-        self._risks[genes] = text = canonical(_risk_of(self._space, list(genes))).decode()
-        return text
+def _json(value: object) -> str:
+    return canonical(value).decode()
 
 
 @lru_cache(maxsize=16)

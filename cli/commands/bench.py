@@ -9,9 +9,10 @@ CASES = {
     "web": "pages: time to answer, weight, from an event to the page that shows it",
     "kernel": "backtests: the fast path against the plain compiled loop",
     "indicators": "indicators, all at once, against numpy",
+    "search": "the genetic search: time against the plain loop, finds against a proven optimum",
 }
 #: Those against a baseline: `run(quick)` gives rows of COLUMNS; a bit that differs is a failure, a ratio is not.
-COMPARED = ("kernel", "indicators")
+COMPARED = ("kernel", "indicators", "search")
 
 
 def add(sub: argparse._SubParsersAction) -> None:  # type: ignore[type-arg]
