@@ -148,11 +148,12 @@ def dominates(a, b):
 def number_fronts(fits, scores, members, left):
     """scores[i, 1] = the number of the non-dominated front of every i of `members` (Deb 2002). `left` int64 is scratch."""
     waiting = len(members)
-    left[:waiting] = members
+    for a in range(waiting):
+        left[a] = members[a]
     front = 0
     while waiting > 0:
         for a in range(waiting):
-            scores[left[a], 1] = front
+            scores[left[a], 1] = np.float64(front)
             for b in range(waiting):
                 if dominates(fits[left[b]], fits[left[a]]):
                     scores[left[a], 1] = front + 1
