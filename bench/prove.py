@@ -113,7 +113,10 @@ def prove(spec: SearchSpec, space: Space, candles: Candles, told: bool = False) 
                     best = (-float(fits[place, OBJECTIVE]), key.tobytes())
                     row_of_best, trades_of_best = rows[place].copy(), int(fits[place, TRADES])
         if told and count % (40 * AT_ONCE) < len(rows):
-            print(f"{count:,} of {space.size():,}, best {-best[0]:.6f}, {time.perf_counter() - began:.0f} s", file=sys.stderr)
+            print(
+                f"{count:,} of {space.size():,}, best {-best[0]:.6f}, {time.perf_counter() - began:.0f} s",
+                file=sys.stderr,
+            )
     if count != space.size():
         raise ValueError(f"{count} strategies were evaluated, the space has {space.size()}")
     everything = np.concatenate(enough)
@@ -159,7 +162,9 @@ def recorded() -> Proof:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="evaluate every strategy of the classic grammar over the bundled candles")
+    parser = argparse.ArgumentParser(
+        description="evaluate every strategy of the classic grammar over the bundled candles"
+    )
     parser.add_argument("--to", type=Path, default=RECORD, help="where to record what was found")
     args = parser.parse_args()
     candles = bundled_candles()

@@ -40,7 +40,11 @@ TRIAL = {"population": 200, "generations": 3_000, "patience": 3_000, "restart_af
 
 
 def search_once(
-    spec: SearchSpec, seed: int, candles: Candles, evaluator: CompiledEvaluator | None = None, space: Space | None = None
+    spec: SearchSpec,
+    seed: int,
+    candles: Candles,
+    evaluator: CompiledEvaluator | None = None,
+    space: Space | None = None,
 ) -> tuple[Search, float]:
     """(a finished search, its milliseconds on a core); a new evaluator, and with it indicators, tables and bitmaps, unless
     one is given."""
@@ -118,7 +122,9 @@ def _finds(case: str, spec: SearchSpec, space: Space, proof: Proof, candles: Can
     return _row(case, good, SEEDS, round(good / SEEDS, 2), most, honest, note)
 
 
-def _row(case: str, figure: float, baseline: float, ratio: float, evaluated: int, identical: bool, note: str) -> dict[str, Any]:
+def _row(
+    case: str, figure: float, baseline: float, ratio: float, evaluated: int, identical: bool, note: str
+) -> dict[str, Any]:
     return dict(zip(COLUMNS, (case, figure, baseline, ratio, evaluated, identical, note), strict=True))
 
 
@@ -131,7 +137,13 @@ def run(quick: bool = False) -> list[dict[str, Any]]:
     whole = {"population": 200, "generations": 100, "patience": 100}
     rows = [
         _speed("population 200, 100 generations, classic", classic_spec(candles, **whole), candles, sample, pairs),
-        _speed("population 200, 100 generations, full", classic_spec(candles, **whole, grammar="full"), candles, sample, pairs),
+        _speed(
+            "population 200, 100 generations, full",
+            classic_spec(candles, **whole, grammar="full"),
+            candles,
+            sample,
+            pairs,
+        ),
     ]
     for grammar in ("classic", "full"):
         small = classic_spec(candles, population=20, generations=20, patience=20, grammar=grammar)

@@ -121,7 +121,14 @@ class Coding:
         """The row (L,) of a canonical genome within the space; KeyError or ValueError for any other."""
         space, risk = self.space, genome.risk
         row = np.full(self.width, -1, dtype=np.int16)
-        genes = (risk.stop_bps, risk.target_bps, risk.trailing_bps, risk.max_hold, risk.sizing.fraction_bps, risk.leverage)
+        genes = (
+            risk.stop_bps,
+            risk.target_bps,
+            risk.trailing_bps,
+            risk.max_hold,
+            risk.sizing.fraction_bps,
+            risk.leverage,
+        )
         row[0] = space.directions.index(genome.direction)
         row[1:FIRST_RULE] = [getattr(space, name).index(gene) for name, gene in zip(GENES, genes, strict=True)]
         for part, rules in enumerate((genome.long.entry, genome.long.exit, genome.short.entry, genome.short.exit)):
@@ -207,7 +214,7 @@ class _Spelling:
     def keys(self, rows: Rows, parts: NDArray[np.int64]) -> NDArray[np.uint8]:
         out, ends = np.empty(len(rows) * self._longest, dtype=np.uint8), np.empty(len(rows), dtype=np.int64)
         spell(rows, parts, self._texts, self._ends, self._bases, out, ends)
-        written, sha256, first, keys = memoryview(out), hashlib.sha256, 0, []
+        written, sha256, first, keys = out.data, hashlib.sha256, 0, []
         for end in ends.tolist():
             keys.append(sha256(written[first:end]).digest())
             first = end

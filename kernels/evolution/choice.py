@@ -29,6 +29,12 @@ class Chooser:
         score(group.fits, self._spec.trades_wanted, out)
         return out
 
+    def best_score(self, group: Group) -> tuple[float, float]:
+        """Class and objective (negated) of the best of a group that has one, whatever its order."""
+        scores = self.scores(group)
+        first = scores[:, 0].min()
+        return float(first), float(scores[scores[:, 0] == first, 1].min())
+
     def population(self, group: Group, most: int) -> Group:
         """The best `most` in order, kin held back where they crowd."""
         scores, keys = self.scores(group), self._tried.keys[group.index]

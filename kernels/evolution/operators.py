@@ -62,7 +62,7 @@ def count_rules(row, first, last):
 
 @jit
 def has_rule(row, first, last, rule):
-    for k in range(first, last):
+    for k in range(first, last):  # noqa: SIM110 (numba compiles no generator inside any())
         if row[k] == rule:
             return True
     return False

@@ -14,7 +14,7 @@ from kernels.evolution.breeding import MAX_STRENGTH, breed
 from kernels.evolution.choice import Chooser
 from kernels.evolution.finds import finds_for
 from kernels.evolution.operators import layout_of
-from kernels.evolution.ranking import OBJECTIVE, fitness_of, measure, standing
+from kernels.evolution.ranking import OBJECTIVE, fitness_of, measure
 from kernels.evolution.state import Candidate, Group, State, checkpoint_bytes, state_from_checkpoint
 from kernels.evolution.tried import Tried
 from kernels.integers import Coding, Rows, coding_of
@@ -183,11 +183,10 @@ class Search:
         )
 
     def _better(self, now: Group, before: Group) -> bool:
-        """Does the first rank before the other's first? One of equal standing that only wins by its hash does not."""
+        """Is the best of a group better than that of another? One of equal standing that only wins by its hash is not."""
         if not len(now) or not len(before):
             return len(now) > len(before)
-        wanted = self._spec.trades_wanted
-        return standing(fitness_of(now.fits[0]), wanted) < standing(fitness_of(before.fits[0]), wanted)
+        return self._choose.best_score(now) < self._choose.best_score(before)
 
 
 def _point(candidate: Candidate) -> FrontPoint:

@@ -45,7 +45,7 @@ def index_rows(rows, slots, count):
 
 
 class Tried:
-    """`rows` int16[N', L], `keys` uint8[N', 32] and `cursor` int32[N'], of which the first `count` are in use; `slots` is the index.
+    """`rows` int16[N', L], `keys` uint8[N', 32] and `cursor` int32[N'], the first `count` in use; `slots` is the index.
 
     `cursor[i]`: all neighbours of genome i below that number have been tried; what it saves can be found anew.
     """

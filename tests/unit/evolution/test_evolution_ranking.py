@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from domain.metrics import FLAG_PNL, FLAG_POSITION, T1, TIER1
 from kernels.evolution.ranking import Fitness, fitness_of, measure, rank_key, standing
 
+
 def fit(objective: float, trades: int, flags: int = 0) -> Fitness:
     return Fitness(objective, math.nan, 0.0, trades, flags)
 
@@ -22,7 +23,9 @@ fitnesses = st.builds(
 )
 
 
-def row(return_frac: float, trades: int, flags: int = 0, sharpe: float = math.nan, fall: float = math.nan) -> list[float]:
+def row(
+    return_frac: float, trades: int, flags: int = 0, sharpe: float = math.nan, fall: float = math.nan
+) -> list[float]:
     out = [math.nan] * len(TIER1)
     out[T1["sharpe"]], out[T1["max_drawdown"]] = sharpe, fall
     out[T1["return_frac"]], out[T1["trades"]], out[T1["flags"]] = return_frac, trades, flags

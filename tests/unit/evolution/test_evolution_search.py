@@ -70,7 +70,7 @@ def test_interrupted_after_every_generation_it_ends_the_same(
 
 @pytest.mark.parametrize("select", ["return", "pareto"])
 def test_restarts_and_fronts_survive_an_interruption_after_every_generation(but: But, evaluator, select: str) -> None:
-    spec = but(generations=24, patience=24, restart_after=3, select=select)
+    spec = but(generations=40, patience=40, restart_after=2, select=select)
     whole = run(Search(spec, 3, evaluator))
     data = Search(spec, 3, evaluator).checkpoint()
     while not (search := Search.resume(spec, 3, evaluator, data)).done:
@@ -154,7 +154,7 @@ def test_mutation_grows_bolder_while_the_best_stays_the_same(
     breed = search_module.breed
 
     def spy(*given):
-        strengths.setdefault(stale, set()).add(given[13])
+        strengths.setdefault(stale, set()).add(given[12])
         return breed(*given)
 
     monkeypatch.setattr(search_module, "breed", spy)
@@ -204,13 +204,14 @@ def test_finds_are_the_best_of_all_ever_evaluated(spec: SearchSpec, recording) -
     assert finds[0].enough_trades
 
 
-def test_equal_fitness_is_decided_by_the_hash(but: But, evaluator: CompiledEvaluator) -> None:
-    """Genomes that never trade all rank alike: only their hashes are left to sort by."""
-    search = Search(but(trades_wanted=0), 7, evaluator)
+def test_equal_fitness_is_decided_by_the_hash(but: But, market) -> None:
+    """Genomes that reach no number of trades and broke a limit all rank alike: only their hashes are left to sort by."""
+    execution = msgspec.structs.replace(but().execution, max_position=1.0)
+    search = Search(but(execution=execution), 7, CompiledEvaluator(market, execution))
     search.step()
-    ranked = [(standing(c.fitness, 0), c.key) for c in search.population]
+    ranked = [(standing(c.fitness, 20), c.key) for c in search.population]
     assert ranked == sorted(ranked)
-    assert len([key for place, key in ranked if place == (2, 0.0)]) > 1
+    assert len([key for place, key in ranked if place == (3, 0.0)]) > 1
 
 
 def test_a_best_that_wins_by_its_hash_alone_is_no_improvement(spec: SearchSpec, evaluator: CompiledEvaluator) -> None:
