@@ -11,7 +11,7 @@ from domain.candles import DatasetInfo
 from domain.errors import BadInput
 from domain.execution import ExecutionModel, MarketRules
 from domain.risk import RISK_LEVELS, Level
-from domain.specs import CampaignSpec, SearchSpec, split_windows, validate_campaign
+from domain.specs import CampaignSpec, SearchSpec, Select, split_windows, validate_campaign
 
 #: Smallest order in quote currency that a venue takes (recorded product lists of the venues).
 MIN_NOTIONAL = {"coinbase": 1.0, "kraken": 5.0}
@@ -25,7 +25,7 @@ def execution_for(info: DatasetInfo) -> ExecutionModel:
 
 def campaign_spec(
     digest: str, info: DatasetInfo, *, units: int, replicas: int, seed: int, risk: Level, population: int, generations: int,
-    candles: int, grammar: str, name: str,
+    candles: int, grammar: str, name: str, patience: int = 8, restart_after: int = 0, select: Select = "return",
 ) -> CampaignSpec:  # fmt: skip
     """A validated spec over the dataset's last `candles` candles (0 = all); BadInput says what does not fit."""
     if risk not in RISK_LEVELS:
@@ -41,6 +41,9 @@ def campaign_spec(
         grammar=grammar,
         population=population,
         generations=generations,
+        patience=patience,
+        restart_after=restart_after,
+        select=select,
         trades_wanted=RISK_LEVELS[risk].trades_wanted,
     )
     spec = CampaignSpec(search, units, replicas, seed, name)

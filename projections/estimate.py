@@ -39,9 +39,8 @@ class Timings(msgspec.Struct, frozen=True):
 
 
 def _planned(spec: CampaignSpec) -> int:
-    """Genomes of a unit that never stops early: a first population, then what each generation breeds beside its elite."""
-    s = spec.search
-    return s.population + (s.generations - 1) * (s.population - max(2, s.population // 8))
+    """Genomes of a unit that never stops early: each generation breeds a whole population."""
+    return spec.search.population * spec.search.generations
 
 
 def _candles(spec: CampaignSpec) -> int:

@@ -39,7 +39,7 @@ def layout_of(coding: Coding) -> Layout:
 @jit
 def same(a, b):
     """Are two rows equal?"""
-    for k in range(len(a)):
+    for k in range(len(a)):  # noqa: SIM110 (numba compiles no generator inside all())
         if a[k] != b[k]:
             return False
     return True
