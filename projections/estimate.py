@@ -41,17 +41,12 @@ class Answer(msgspec.Struct, frozen=True):
     seconds: float
 
 
-def _bred(spec: CampaignSpec) -> int:
-    """Genomes that each generation breeds beside its elite."""
-    return spec.search.population - max(2, spec.search.population // 8)
-
-
 def _genomes(spec: CampaignSpec, generations: float) -> float:
-    """Genomes of a unit that ends after so many generations: a first population, then what each of them breeds; all rule
-    sets where a unit is exhaustive."""
+    """Genomes of a unit that ends after so many generations, each of which breeds a whole population; all rule sets where
+    a unit is exhaustive."""
     if spec.search.method == "sweep":
         return set_count(space_of(spec.search))
-    return spec.search.population + (generations - 1) * _bred(spec)
+    return spec.search.population * generations
 
 
 def _candles(spec: CampaignSpec) -> int:
@@ -82,7 +77,7 @@ def _generations(spec: CampaignSpec, answers: list[Answer]) -> float:
     if spec.search.method == "sweep":
         return float(wanted)
     telling = [a for a in answers if a.spec.search.generations >= wanted] or answers
-    ran = [1 + (a.evaluated - a.spec.search.population) / _bred(a.spec) for a in telling]
+    ran = [a.evaluated / a.spec.search.population for a in telling]
     if telling is answers and all(g >= a.spec.search.generations - 0.5 for g, a in zip(ran, telling, strict=True)):
         return float(wanted)
     return max(1.0, statistics.fmean(min(wanted, g) for g in ran))
