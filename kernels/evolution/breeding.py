@@ -1,6 +1,5 @@
 """One generation of new genomes, compiled: systematic neighbours of the best, newcomers, mutants, children; none twice."""
 
-
 from kernels.evolution.draws import below
 from kernels.evolution.operators import copy_part, cross, draw_row, mutate, neighbour, steps_of, tournament
 from kernels.evolution.tried import add_if_new
