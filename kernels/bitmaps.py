@@ -1,7 +1,7 @@
 """Rules as bitmaps: bit t of a row is set where the rule holds at the close of candle t; 64 candles a word.
 
-All genomes share one row per distinct rule, kept between calls. A row has ceil(n / 64) words and one more, for
-the fence of a search.
+All genomes share one row per distinct rule, kept between calls. A row has ceil(n / 64) words, one more for
+the fence of a search, and zeros up to whole groups of 64.
 """
 
 from typing import Any
@@ -109,6 +109,39 @@ def join_all(bits, index, first, last, enterable, start, stop, words):
 
 
 @jit
+def join_and_summarise(bits, index, first, last, enterable, start, limit, words, summary):
+    """`join_all`, `fence` and `summarise` in one pass: `words` = where an entry may follow from `start` to before `limit`,
+    fenced at `limit`; bit w of `summary` = words[w] has any. In place; rows hold whole groups of 64 words."""
+    fenced = ((limit - 1) >> 6) + 1
+    low, high = start >> 12, (fenced >> 6) + 1
+    a = bits[index[first]]
+    b = bits[index[first + 1]] if last > first + 1 else a
+    c = bits[index[first + 2]] if last > first + 2 else b
+    for s in range(low, high):
+        f = 64 * s
+        out, may = words[f : f + 64], enterable[f : f + 64]
+        x, y, z = a[f : f + 64], b[f : f + 64], c[f : f + 64]
+        any_ = np.uint64(0)
+        for k in range(64):
+            word = x[k] & y[k] & z[k] & may[k]
+            out[k] = word
+            any_ |= np.uint64(word != np.uint64(0)) << np.uint64(k)
+        summary[s] = any_
+    for i in range(first + 3, last):
+        d = bits[index[i]]
+        for s in range(low, high):
+            out, x = words[64 * s : 64 * s + 64], d[64 * s : 64 * s + 64]
+            any_ = np.uint64(0)
+            for k in range(64):
+                word = out[k] & x[k]
+                out[k] = word
+                any_ |= np.uint64(word != np.uint64(0)) << np.uint64(k)
+            summary[s] = any_
+    words[fenced] = ALL
+    summary[fenced >> 6] |= ONE << np.uint64(fenced & 63)
+
+
+@jit
 def join_any(bits, index, first, last, start, stop, words):
     """`words` = where any of rules index[first..last-1] holds, for the words that hold start..stop-1. In place."""
     low, high = start >> 6, ((stop - 1) >> 6) + 1
@@ -164,9 +197,31 @@ def next_bit_far(words, summary, t):
 
 
 @inlined
+def next_bit_ahead(words, summary, t):
+    """As `next_bit_far`, with both ways computed before one is chosen: whether the first word has a bit is a coin toss."""
+    w = t >> 6
+    near = (words[w] >> np.uint64(t & 63)) << np.uint64(t & 63)
+    v = w + 1
+    s = v >> 6
+    groups = (summary[s] >> np.uint64(v & 63)) << np.uint64(v & 63)
+    while groups == np.uint64(0) and near == np.uint64(0):
+        s += 1
+        groups = summary[s]
+    v = 64 * s + np.int64(trailing_zeros(groups)) if near == np.uint64(0) else w
+    far = words[v]
+    word = far if near == np.uint64(0) else near
+    return 64 * v + np.int64(trailing_zeros(word))
+
+
+@inlined
 def fence(words, limit):
     """Set a bit at or above `limit` (at most 64 x (len(words) - 1)), where a search may end. In place."""
     words[((limit - 1) >> 6) + 1] = ALL
+
+
+def row_words(n: int) -> int:
+    """Words of a row over n candles: ceil(n / 64) and a fence, in whole groups of 64."""
+    return 64 * (((n + 63) // 64) // 64 + 1)
 
 
 class RuleBits:
@@ -174,7 +229,7 @@ class RuleBits:
 
     def __init__(self, n: int, limit: int = BITMAP_BYTES) -> None:
         self._n = n
-        self._words = (n + 63) // 64 + 1
+        self._words = row_words(n)
         self._numbered: list[Rule] = []
         self._used = 0
         self.most = max(LEAST_ROWS, limit // (8 * self._words))

@@ -7,29 +7,30 @@ are listed first and settled after; a genome that is refused an entry on the way
 
 import numpy as np
 
-from kernels.bitmaps import fence, join_all, next_bit_far, summarise
-from kernels.hop import AIM_AT, RUIN_AT, STOP_AT, TRAIL_AT, fill_in, hop, round_trip
+from kernels.bitmaps import join_and_summarise, next_bit_ahead
+from kernels.hop import AIM_AT, RUIN_AT, STOP_AT, TRAIL_AT, hop
 from kernels.jit import inlined, jit
 from kernels.loop import level, size_in_lots, whole_ticks
+from kernels.settling import compound, price_hops, round_trip_at
 from kernels.summary import no_sums, tally, write_row
-from kernels.trade import END, STOP, TARGET
 
 LANES = 4
-#: What ended a hop, beside its last candle: two bits.
-BY_GUARD, BY_AIM, BY_EITHER, BY_END = range(4)
 
 
 @inlined
 def fits_a_lane(g, factors, slots, i):
-    """One side with a stop table and a target table; no other guard, no exit rule, no holding limit.
+    """One side with a stop table and a target table; no exit rule, no holding limit, no other guard that could be met first.
 
-    Whether another guard is on says its factor: a guard without a table is on all the same.
+    Whether another guard is on says its factor: a guard without a table is on all the same. A liquidation level that is no
+    nearer than the stop is never met before it: levels rise with their factors, and of equal ones the stop counts.
     """
     b = 0 if g.long_exit > g.long_entry else 4
     one_side = (g.long_exit == g.long_entry) != (g.short_exit == g.short_entry)
     by_price = g.long_exit == g.short_entry and g.short_exit == g.end and g.max_hold == 0
     tables = slots[i, b + STOP_AT] >= 0 and slots[i, b + AIM_AT] >= 0
-    return one_side and by_price and tables and factors[i, b + RUIN_AT] == 0.0 and factors[i, b + TRAIL_AT] == 0.0
+    stop, ruin = factors[i, b + STOP_AT], factors[i, b + RUIN_AT]
+    nearest = ruin == 0.0 or (ruin <= stop if b == 0 else ruin >= stop)
+    return one_side and by_price and tables and nearest and factors[i, b + TRAIL_AT] == 0.0
 
 
 @jit
@@ -40,13 +41,13 @@ def mark_lanes(order, genomes, kind_of, factors, slots, out):
 
 
 @jit
-def settle_hops(g, i, entered, left_as, hops, factors, costs, time_ms, open_, close, edges, start, stop, returns, out):
-    """Settle `hops` hops, at entries `entered` (int32) and ends `left_as` (int32: 4 x candle + what ended it); fills the
-    row `out`. In place. False when an entry is refused that others may follow: then nothing is filled."""
+def settle_hops(g, i, entered, left_as, hops, ended, guard, aim, fills, costs, time_ms, open_, candles, returns, out):
+    """Settle hops whose sizes depend on the equity, one after the other; fills the row `out`. In place; arguments as those
+    of `settling.price_hops`, `ended`: the fill of the last hop when the window ends it, else 0.0.
+
+    False when an entry is refused that others may follow: then nothing is filled.
+    """
     long = g.long_exit > g.long_entry
-    side = 0 if long else 1
-    sign = 1.0 if long else -1.0
-    guard_factor, aim_factor = factors[i, 4 * side + STOP_AT], factors[i, 4 * side + AIM_AT]
     scale, amount, fraction, leverage = costs.tick_scale, g.amount, g.fraction, g.leverage
     margin = not long or leverage > 1.0
     cost_frac = costs.taker_frac + costs.opening_frac if margin else costs.taker_frac
@@ -54,50 +55,61 @@ def settle_hops(g, i, entered, left_as, hops, factors, costs, time_ms, open_, cl
     sums = no_sums(costs)
     equity = costs.start_equity
     for k in range(hops):
-        entry = np.int64(entered[k])
-        left, by = np.int64(left_as[k]) >> 2, left_as[k] & 3
-        origin = open_[entry]
-        entry_price = whole_ticks(origin * moves, long, scale) / scale
+        e = np.int64(entered[k])
+        key = np.int64(left_as[k])
+        aims = key & 1
+        entry_price = whole_ticks(open_[e] * moves, long, scale) / scale
         budget = amount if amount > 0.0 else equity * fraction
         lots = size_in_lots(equity, budget, leverage, entry_price, cost_frac, costs.lot_scale, costs.min_notional)
         if lots == 0.0:
             if 0.0 < budget <= equity:
                 return False
             break
-        if by <= BY_AIM:
-            # Stop or target: which of them is a coin toss, so nothing here branches on it.
-            aims = by == BY_AIM
-            trigger = level(origin, aim_factor if aims else guard_factor, long == aims, scale)
-            price = open_[left]
-            at_open = left > entry and (sign * price <= sign * trigger) != aims
-            price = price if at_open else trigger
-            reason = TARGET if aims else STOP
-        elif by == BY_EITHER:
-            guard = sign * level(origin, guard_factor, sign < 0, scale)
-            aim = -sign * level(origin, aim_factor, sign > 0, scale)
-            price, reason, at_open = fill_in(side, sign, left, left > entry, open_[left], guard, STOP, aim, edges)
-        else:
-            price, reason, at_open = close[left], END, False
-        entry_notional, exit_notional, fees, pnl = round_trip(
-            long, lots, entry_price, cost_frac, price, reason, margin, at_open, entry, left, time_ms, costs
+        size = lots / costs.lot_scale
+        fill = fills[aim if aims else guard, e]
+        if k == hops - 1 and ended > 0.0:
+            fill = ended
+        fee_frac = costs.maker_frac if aims else costs.taker_frac
+        entry_notional, exit_notional, fees, pnl = round_trip_at(
+            entry_price, size, fill, e, key, long, margin, cost_frac, fee_frac, costs, time_ms
         )
         returns[k] = pnl / equity
         equity = equity + pnl
-        held = left - entry if at_open else left - entry + 1
+        held = (key >> 2) - e + ((key >> 1) & 1)
         sums = tally(sums, pnl, equity, entry_notional, exit_notional, fees, held, costs)
-    write_row(sums, equity, returns, costs, stop - start, out)
+    write_row(sums, equity, returns, costs, candles, out)
     return True
 
 
 @jit
-def hop_in_lanes(order, genomes, index, kind_of, factors, slots, bits, enterable, tables, costs, time_ms, open_, close, edges,
-                 later, small, large, shifts, start, stop, words, lanes, entered, left_as, returns, out):  # fmt: skip
+def settle(g, i, entered, left_as, hops, ended, guard, aim, fills, size_row, sizes, costs, time_ms, open_, candles, money,
+           out):  # fmt: skip
+    """Settle the hops of one genome by the quickest way that its sizing permits; False as `settle_hops`. In place."""
+    if size_row >= 0:
+        long = g.long_exit > g.long_entry
+        margin = not long or g.leverage > 1.0
+        cost_frac = costs.taker_frac + costs.opening_frac if margin else costs.taker_frac
+        held = price_hops(entered, left_as, hops, ended, guard, aim, fills, sizes[size_row], long, margin, cost_frac, costs,
+                          time_ms, money)  # fmt: skip
+        if compound(hops, held, g.amount, costs, candles, money, out):
+            return True
+    return settle_hops(g, i, entered, left_as, hops, ended, guard, aim, fills, costs, time_ms, open_, candles, money[0], out)
+
+
+@jit
+def hop_in_lanes(order, genomes, index, kind_of, factors, slots, size_rows, bits, enterable, tables, fills, sizes, costs,
+                 time_ms, open_, close, edges, later, small, large, shifts, start, stop, words, lanes, entered, left_as,
+                 money, out):  # fmt: skip
     """Rows out[i] for every i of `order`, all of which `fits_a_lane`, over one window. In place.
 
-    Scratch: `words` uint64[2 x LANES, W'] (entries and their summary), `lanes` int64[LANES, 5], `entered` and `left_as`
-    int32[LANES, longest window], `returns`.
+    `size_rows` (R,): the row of `sizes` of every combination, -1 where sizes depend on the equity. Scratch: `words`
+    uint64[2 x LANES, W'] (entries and their summary), `lanes` int64[LANES, 6], `entered` and `left_as` int32[LANES,
+    longest window], `money` float64[4, longest window].
     """
     limit = stop - 1
+    scale, slip = costs[0].tick_scale, costs[0].slippage_frac
+    sold = whole_ticks(close[limit] * (1.0 - slip), False, scale) / scale
+    covered = whole_ticks(close[limit] * (1.0 + slip), True, scale) / scale
     waiting, busy = 0, 0
     for lane in range(LANES):
         lanes[lane, 0] = -1
@@ -110,30 +122,34 @@ def hop_in_lanes(order, genomes, index, kind_of, factors, slots, bits, enterable
                 g = genomes[i]
                 long = g.long_exit > g.long_entry
                 first, last = (g.long_entry, g.long_exit) if long else (g.short_entry, g.short_exit)
-                join_all(bits, index, first, last, enterable, start, stop, words[2 * lane])
-                fence(words[2 * lane], limit)
-                summarise(words[2 * lane], start, limit, words[2 * lane + 1])
+                join_and_summarise(bits, index, first, last, enterable, start, limit, words[2 * lane], words[2 * lane + 1])
                 b = 0 if long else 4
-                lanes[lane, 0], lanes[lane, 1], lanes[lane, 2] = i, start, 0
+                lanes[lane, 0], lanes[lane, 1], lanes[lane, 2], lanes[lane, 5] = i, start, 0, 0
                 lanes[lane, 3], lanes[lane, 4] = slots[kind_of[i], b + STOP_AT], slots[kind_of[i], b + AIM_AT]
                 waiting += 1
                 busy += 1
-            t = next_bit_far(words[2 * lane], words[2 * lane + 1], lanes[lane, 1])
+            t = next_bit_ahead(words[2 * lane], words[2 * lane + 1], lanes[lane, 1])
             if t < limit:
-                guarded, aimed = tables[lanes[lane, 3], t + 1], tables[lanes[lane, 4], t + 1]
-                touched = np.int64(min(guarded, aimed))
-                by = (1 if aimed < guarded else 0) + (2 if aimed == guarded else 0)
+                key = np.int64(min(tables[lanes[lane, 3], t + 1], tables[lanes[lane, 4], t + 1]))
                 k = lanes[lane, 2]
+                ends = (key >> 2) >= stop
+                key = 4 * limit + 2 if ends else key
                 entered[lane, k] = t + 1
-                left_as[lane, k] = 4 * touched + by if touched < stop else 4 * limit + BY_END
-                lanes[lane, 1] = min(touched, limit)
+                left_as[lane, k] = key
+                lanes[lane, 1] = key >> 2
                 lanes[lane, 2] = k + 1
+                lanes[lane, 5] = 1 if ends else 0
                 continue
             i = lanes[lane, 0]
+            g = genomes[i]
             lanes[lane, 0] = -1
             busy -= 1
-            if not settle_hops(genomes[i], kind_of[i], entered[lane], left_as[lane], lanes[lane, 2], factors, costs[0],
-                               time_ms, open_, close, edges, start, stop, returns, out[i]):  # fmt: skip
+            ended = 0.0
+            if lanes[lane, 5]:
+                ended = sold if g.long_exit > g.long_entry else covered
+            if not settle(g, kind_of[i], entered[lane], left_as[lane], lanes[lane, 2], ended, lanes[lane, 3], lanes[lane, 4],
+                          fills, size_rows[kind_of[i]], sizes, costs[0], time_ms, open_, stop - start, money,
+                          out[i]):  # fmt: skip
                 entries = words[2 * lane]
-                hop(genomes[i], kind_of[i], factors, slots, tables, costs[0], time_ms, open_, close, edges, later, small, large,
-                    shifts, entries, words[2 * lane + 1], entries, entries, entries, start, stop, returns, out[i])  # fmt: skip
+                hop(g, kind_of[i], factors, slots, tables, costs[0], time_ms, open_, close, edges, later, small, large,
+                    shifts, entries, words[2 * lane + 1], entries, entries, entries, start, stop, money[0], out[i])  # fmt: skip

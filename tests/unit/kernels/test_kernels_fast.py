@@ -82,7 +82,7 @@ def test_threads_and_the_size_of_calls_change_no_bit(options, monkeypatch):
 
 def test_tables_are_built_once_a_level_pays_and_dropped_when_there_is_no_room():
     candles = golden_candles()
-    touch = TouchTables(candles, 100.0, limit=3 * 4 * CANDLES, worth=10.0)
+    touch = TouchTables(candles, 100.0, 0.0005, limit=3 * 12 * CANDLES, worth=10.0)
     factors = np.zeros((4, 8))
     factors[:, 0] = (0.99, 0.98, 0.97, 0.96)
     assert np.all(touch.slots_for(factors[:1], np.array([9.0])) == -1)
@@ -95,7 +95,7 @@ def test_tables_are_built_once_a_level_pays_and_dropped_when_there_is_no_room():
 
 def test_a_table_names_the_first_candle_that_meets_its_level():
     candles = golden_candles()
-    touch = TouchTables(candles, 100.0, worth=0.0)
+    touch = TouchTables(candles, 100.0, 0.0005, worth=0.0)
     factors = np.zeros((1, 8))
     factors[0, :4] = (0.99, 0.0, 0.985, 1.01)
     stop, _, trailing, target = touch.slots_for(factors, np.ones(1))[0, :4]
@@ -105,10 +105,10 @@ def test_a_table_names_the_first_candle_that_meets_its_level():
             (stop, np.minimum(low, open_)[e:] <= np.floor(open_[e] * 99 + 1e-6) / 100),
             (target, np.maximum(high, open_)[e:] > np.ceil(open_[e] * 101 - 1e-6) / 100),
         ):
-            assert touch.tables[slot, e] == (e + int(np.argmax(met)) if met.any() else CANDLES)
+            assert touch.tables[slot, e] >> 2 == (e + int(np.argmax(met)) if met.any() else CANDLES)
         best = np.maximum.accumulate(np.concatenate(([open_[e]], close[e:-1])))
         met = np.minimum(low, open_)[e:] <= np.floor(best * 98.5 + 1e-6) / 100
-        assert touch.tables[trailing, e] == (e + int(np.argmax(met)) if met.any() else CANDLES)
+        assert touch.tables[trailing, e] >> 2 == (e + int(np.argmax(met)) if met.any() else CANDLES)
 
 
 def test_the_store_of_bitmaps_starts_afresh_for_another_numbering_and_when_full():
