@@ -197,23 +197,6 @@ def next_bit_far(words, summary, t):
 
 
 @inlined
-def next_bit_ahead(words, summary, t):
-    """As `next_bit_far`, with both ways computed before one is chosen: whether the first word has a bit is a coin toss."""
-    w = t >> 6
-    near = (words[w] >> np.uint64(t & 63)) << np.uint64(t & 63)
-    v = w + 1
-    s = v >> 6
-    groups = (summary[s] >> np.uint64(v & 63)) << np.uint64(v & 63)
-    while groups == np.uint64(0) and near == np.uint64(0):
-        s += 1
-        groups = summary[s]
-    v = 64 * s + np.int64(trailing_zeros(groups)) if near == np.uint64(0) else w
-    far = words[v]
-    word = far if near == np.uint64(0) else near
-    return 64 * v + np.int64(trailing_zeros(word))
-
-
-@inlined
 def fence(words, limit):
     """Set a bit at or above `limit` (at most 64 x (len(words) - 1)), where a search may end. In place."""
     words[((limit - 1) >> 6) + 1] = ALL

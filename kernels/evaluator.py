@@ -20,7 +20,7 @@ from domain.specs import Window
 from kernels.bitmaps import BITMAP_BYTES, RuleBits, fill_enterable, row_words
 from kernels.blocks import SHIFTS
 from kernels.hop import hop_batch
-from kernels.lanes import LANES, hop_in_lanes, mark_lanes
+from kernels.lanes import GENOMES_LISTED, HOPS_LISTED, LANES, hop_in_lanes, mark_lanes
 from kernels.layout import operands_of, rule_records
 from kernels.plain import PlainEvaluator
 from kernels.population import Population
@@ -162,10 +162,12 @@ class CompiledEvaluator(PlainEvaluator):
             list(pool.map(work, jobs))
 
     def _new_scratch(self, longest: int) -> tuple[NDArray[Any], ...]:
-        """`words`, `lanes`, `entered`, `left_as` and `money` of `kernels.lanes`; memory is touched as far as it is used."""
+        """Scratch of `lanes.hop_in_lanes`, the last of it serves `hop.hop_batch` too; memory is touched as far as it is used."""
         words = np.zeros((max(5, 2 * LANES), row_words(len(self._candles))), dtype=np.uint64)
-        entered, left_as = (np.empty((LANES, longest), dtype=np.int32) for _ in range(2))
-        return words, np.zeros((LANES, 6), dtype=np.int64), entered, left_as, np.empty((4, longest))
+        state = np.zeros((LANES, 6), dtype=np.uint64)
+        lists = np.zeros((3, GENOMES_LISTED + LANES + 1), dtype=np.int64)
+        hops = np.empty((4, max(LANES * longest, HOPS_LISTED + longest)), dtype=np.int32)
+        return words, state, lists, hops, np.zeros(2, dtype=np.int64), np.empty((4, longest))
 
     def _call(
         self,
@@ -181,17 +183,17 @@ class CompiledEvaluator(PlainEvaluator):
         records, index, place, factors, slots, sizes = genomes
         common = (
             self._market[0], c.time_ms, c.open, c.close, touch.edges, touch.later, touch.small, touch.large, touch.shifts,
-            window.start, window.stop, words,
+            window.start, window.stop,
         )  # fmt: skip
         if kernel is hop_in_lanes:
             kernel(
                 order, records, index, place, factors, slots, sizes, self._bits.bits, self._enterable, touch.tables,
-                touch.fills, self._sizes.tables, *common, *of_lanes, money, rows,
+                touch.fills, self._sizes.tables, *common, words[:LANES], words[LANES : 2 * LANES], *of_lanes, money, rows,
             )  # fmt: skip
         else:
             kernel(
                 order, records, index, place, factors, slots, self._bits.bits, self._enterable, touch.tables, *common,
-                money[0], rows,
+                words, money[0], rows,
             )  # fmt: skip
 
 

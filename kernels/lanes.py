@@ -1,20 +1,30 @@
 """Several genomes at once: from entry to exit in interleaved lanes, for genomes with one side, a stop and a target, no more.
 
 A hop is a chain of dependent loads (bitmap, table, bitmap ...), a few nanoseconds of work and as many of waiting. Lanes
-fill the waiting of one genome with the hops of the others. Where a genome's hops end does not depend on its money, so they
-are listed first and settled after; a genome that is refused an entry on the way goes through `hop.hop`, which can.
+fill the waiting of one genome with the hops of the others. Where a genome's hops end does not depend on its money, so the
+hops of some dozens of genomes are listed first and settled after (`kernels.settling`), each of these loops by itself: a
+processor guesses and waits less in small ones. A genome that is refused an entry on the way goes through `hop.hop`.
 """
 
 import numpy as np
 
-from kernels.bitmaps import join_and_summarise, next_bit_ahead
+from kernels.bitmaps import join_and_summarise, trailing_zeros
 from kernels.hop import AIM_AT, RUIN_AT, STOP_AT, TRAIL_AT, hop
 from kernels.jit import inlined, jit
-from kernels.loop import level, size_in_lots, whole_ticks
-from kernels.settling import compound, price_hops, round_trip_at
-from kernels.summary import no_sums, tally, write_row
+from kernels.loop import whole_ticks
+from kernels.settling import compound, price_hops, settle_hops
 
 LANES = 4
+#: Genomes and hops that are listed before they are settled; the hops of one more genome always fit.
+GENOMES_LISTED = 256
+HOPS_LISTED = 4_096
+#: Columns of the state of a lane: genome, position, hops so far, where its words and its two tables (one candle on) begin.
+GENOME, AT, COUNT, WORDS, GUARD, AIM = range(6)
+NOBODY = np.uint64(0xFFFF_FFFF_FFFF_FFFF)
+NO_WORD = np.uint64(0)
+#: Of 64 candles a word and 64 words a word of the summary.
+SIX, WITHIN = np.uint64(6), np.uint64(63)
+ONE, TWO = np.uint64(1), np.uint64(2)
 
 
 @inlined
@@ -41,115 +51,152 @@ def mark_lanes(order, genomes, kind_of, factors, slots, out):
 
 
 @jit
-def settle_hops(g, i, entered, left_as, hops, ended, guard, aim, fills, costs, time_ms, open_, candles, returns, out):
-    """Settle hops whose sizes depend on the equity, one after the other; fills the row `out`. In place; arguments as those
-    of `settling.price_hops`, `ended`: the fill of the last hop when the window ends it, else 0.0.
+def hop_until_done(state, words, summaries, tables, limit, longest, entered, left_as):
+    """Hop every lane in turn until one has no further entry. In place; all arrays are flat, all numbers uint64, so that no
+    index is looked at for its sign.
 
-    False when an entry is refused that others may follow: then nothing is filled.
+    `state` uint64[LANES, 6]. `words` and `summaries` hold the rows of all lanes, `entered` and `left_as` (int32) `longest`
+    places a lane.
     """
-    long = g.long_exit > g.long_entry
-    scale, amount, fraction, leverage = costs.tick_scale, g.amount, g.fraction, g.leverage
-    margin = not long or leverage > 1.0
-    cost_frac = costs.taker_frac + costs.opening_frac if margin else costs.taker_frac
-    moves = 1.0 + costs.slippage_frac if long else 1.0 - costs.slippage_frac
-    sums = no_sums(costs)
-    equity = costs.start_equity
-    for k in range(hops):
-        e = np.int64(entered[k])
-        key = np.int64(left_as[k])
-        aims = key & 1
-        entry_price = whole_ticks(open_[e] * moves, long, scale) / scale
-        budget = amount if amount > 0.0 else equity * fraction
-        lots = size_in_lots(equity, budget, leverage, entry_price, cost_frac, costs.lot_scale, costs.min_notional)
-        if lots == 0.0:
-            if 0.0 < budget <= equity:
-                return False
-            break
-        size = lots / costs.lot_scale
-        fill = fills[aim if aims else guard, e]
-        if k == hops - 1 and ended > 0.0:
-            fill = ended
-        fee_frac = costs.maker_frac if aims else costs.taker_frac
-        entry_notional, exit_notional, fees, pnl = round_trip_at(
-            entry_price, size, fill, e, key, long, margin, cost_frac, fee_frac, costs, time_ms
-        )
-        returns[k] = pnl / equity
-        equity = equity + pnl
-        held = (key >> 2) - e + ((key >> 1) & 1)
-        sums = tally(sums, pnl, equity, entry_notional, exit_notional, fees, held, costs)
-    write_row(sums, equity, returns, costs, candles, out)
-    return True
+    done = False
+    while not done:
+        for lane in range(LANES):
+            mine = state[lane]
+            if mine[GENOME] == NOBODY:
+                continue
+            at, row = mine[AT], mine[WORDS]
+            w = at >> SIX
+            near = (words[row + w] >> (at & WITHIN)) << (at & WITHIN)
+            # Both ways are computed before one is chosen: whether the first word has a bit is a coin toss.
+            v = w + ONE
+            s = v >> SIX
+            groups = (summaries[row + s] >> (v & WITHIN)) << (v & WITHIN)
+            while groups == NO_WORD and near == NO_WORD:
+                s += ONE
+                groups = summaries[row + s]
+            v = (s << SIX) + trailing_zeros(groups) if near == NO_WORD else w
+            far = words[row + v]
+            word = far if near == NO_WORD else near
+            t = (v << SIX) + trailing_zeros(word)
+            if t >= limit:
+                done = True
+                mine[AT] = limit
+                continue
+            key = min(tables[mine[GUARD] + t], tables[mine[AIM] + t])
+            k = mine[COUNT]
+            entered[np.uint64(lane) * longest + k] = t + ONE
+            left_as[np.uint64(lane) * longest + k] = key
+            mine[COUNT] = k + ONE
+            mine[AT] = min(np.uint64(key) >> TWO, limit)
 
 
 @jit
-def settle(g, i, entered, left_as, hops, ended, guard, aim, fills, size_row, sizes, costs, time_ms, open_, candles, money,
-           out):  # fmt: skip
-    """Settle the hops of one genome by the quickest way that its sizing permits; False as `settle_hops`. In place."""
-    if size_row >= 0:
+def fill_lane(state, lane, i, genomes, index, kind_of, slots, bits, enterable, n, start, limit, words, summaries):
+    """Genome i begins in `lane`. In place."""
+    g = genomes[i]
+    long = g.long_exit > g.long_entry
+    first, last = (g.long_entry, g.long_exit) if long else (g.short_entry, g.short_exit)
+    join_and_summarise(bits, index, first, last, enterable, start, limit, words[lane], summaries[lane])
+    b = 0 if long else 4
+    mine = state[lane]
+    mine[GENOME], mine[AT], mine[COUNT], mine[WORDS] = i, start, 0, lane * words.shape[1]
+    mine[GUARD] = slots[kind_of[i], b + STOP_AT] * n + 1
+    mine[AIM] = slots[kind_of[i], b + AIM_AT] * n + 1
+
+
+@jit
+def settle_listed(listed, who, begins, entered, left_as, genomes, kind_of, factors, slots, size_rows, fills, sizes, costs,
+                  time_ms, open_, close, start, stop, rows, money, refused, out):  # fmt: skip
+    """Settle the genomes who[:listed], whose hops begin at begins[k] of `entered` and `left_as`; returns how many are left
+    over in `refused`, which saw an entry refused on the way. In place."""
+    limit = stop - 1
+    scale, slip = costs.tick_scale, costs.slippage_frac
+    sold = whole_ticks(close[limit] * (1.0 - slip), False, scale) / scale
+    covered = whole_ticks(close[limit] * (1.0 + slip), True, scale) / scale
+    left_over = 0
+    for j in range(listed):
+        i = who[j]
+        g = genomes[i]
+        kind = kind_of[i]
         long = g.long_exit > g.long_entry
         margin = not long or g.leverage > 1.0
         cost_frac = costs.taker_frac + costs.opening_frac if margin else costs.taker_frac
-        held = price_hops(entered, left_as, hops, ended, guard, aim, fills, sizes[size_row], long, margin, cost_frac, costs,
-                          time_ms, money)  # fmt: skip
-        if compound(hops, held, g.amount, costs, candles, money, out):
-            return True
-    return settle_hops(g, i, entered, left_as, hops, ended, guard, aim, fills, costs, time_ms, open_, candles, money[0], out)
+        b = 0 if long else 4
+        rows[0], rows[1] = slots[kind, b + STOP_AT], slots[kind, b + AIM_AT]
+        first, last = begins[j], begins[j + 1]
+        ended = 0.0
+        if last > first and left_as[last - 1] >> 2 >= stop:
+            # The window ends it: as a guard within the last candle, but for the price.
+            left_as[last - 1] = 4 * limit + 2
+            ended = sold if long else covered
+        if size_rows[kind] >= 0:
+            held = price_hops(
+                entered, left_as, first, last, ended, rows, fills, sizes[size_rows[kind]], long, margin, cost_frac, costs,
+                time_ms, money,
+            )  # fmt: skip
+            if compound(last - first, held, g.amount, costs, stop - start, money, out[i]):
+                continue
+        if not settle_hops(g, entered, left_as, first, last, ended, rows, fills, long, margin, cost_frac, costs, time_ms,
+                           open_, stop - start, money[0], out[i]):  # fmt: skip
+            refused[left_over] = i
+            left_over += 1
+    return left_over
 
 
 @jit
 def hop_in_lanes(order, genomes, index, kind_of, factors, slots, size_rows, bits, enterable, tables, fills, sizes, costs,
-                 time_ms, open_, close, edges, later, small, large, shifts, start, stop, words, lanes, entered, left_as,
-                 money, out):  # fmt: skip
+                 time_ms, open_, close, edges, later, small, large, shifts, start, stop, words, summaries, state, lists,
+                 hops, rows, money, out):  # fmt: skip
     """Rows out[i] for every i of `order`, all of which `fits_a_lane`, over one window. In place.
 
-    `size_rows` (R,): the row of `sizes` of every combination, -1 where sizes depend on the equity. Scratch: `words`
-    uint64[2 x LANES, W'] (entries and their summary), `lanes` int64[LANES, 6], `entered` and `left_as` int32[LANES,
-    longest window], `money` float64[4, longest window].
+    `size_rows` (R,): the row of `sizes` of every combination, -1 where sizes depend on the equity. Scratch: `words` and
+    `summaries` uint64[LANES, W'] (entries, and which words have any), `state` uint64[LANES, 6], `lists`
+    int64[3, GENOMES_LISTED + LANES + 1], `hops` int32[4, the greater of LANES x longest window and HOPS_LISTED + longest
+    window], `rows` int64[2], `money` float64[4, longest window].
     """
-    limit = stop - 1
-    scale, slip = costs[0].tick_scale, costs[0].slippage_frac
-    sold = whole_ticks(close[limit] * (1.0 - slip), False, scale) / scale
-    covered = whole_ticks(close[limit] * (1.0 + slip), True, scale) / scale
-    waiting, busy = 0, 0
+    n = len(open_)
+    limit, longest = stop - 1, len(money[0])
+    entered, left_as, listed_in, listed_as = hops[0], hops[1], hops[2], hops[3]
+    who, begins, refused = lists[0], lists[1], lists[2]
+    waiting, busy, listed = 0, 0, 0
+    begins[0] = 0
     for lane in range(LANES):
-        lanes[lane, 0] = -1
-    while waiting < len(order) or busy > 0:
+        state[lane, GENOME] = NOBODY
+    while True:
         for lane in range(LANES):
-            if lanes[lane, 0] < 0:
-                if waiting == len(order):
-                    continue
-                i = order[waiting]
-                g = genomes[i]
-                long = g.long_exit > g.long_entry
-                first, last = (g.long_entry, g.long_exit) if long else (g.short_entry, g.short_exit)
-                join_and_summarise(bits, index, first, last, enterable, start, limit, words[2 * lane], words[2 * lane + 1])
-                b = 0 if long else 4
-                lanes[lane, 0], lanes[lane, 1], lanes[lane, 2], lanes[lane, 5] = i, start, 0, 0
-                lanes[lane, 3], lanes[lane, 4] = slots[kind_of[i], b + STOP_AT], slots[kind_of[i], b + AIM_AT]
+            if state[lane, GENOME] != NOBODY and state[lane, AT] >= limit:
+                count, begin = np.int64(state[lane, COUNT]), begins[listed]
+                source = lane * longest
+                for k in range(count):
+                    listed_in[begin + k] = entered[source + k]
+                    listed_as[begin + k] = left_as[source + k]
+                who[listed] = state[lane, GENOME]
+                listed += 1
+                begins[listed] = begin + count
+                state[lane, GENOME] = NOBODY
+                busy -= 1
+            if listed == GENOMES_LISTED or begins[listed] >= HOPS_LISTED or (waiting == len(order) and busy == 0):
+                left_over = settle_listed(
+                    listed, who, begins, listed_in, listed_as, genomes, kind_of, factors, slots, size_rows, fills, sizes,
+                    costs[0], time_ms, open_, close, start, stop, rows, money, refused, out,
+                )  # fmt: skip
+                listed = 0
+                for j in range(left_over):
+                    i = refused[j]
+                    # Its bitmaps are joined again, in the words of this lane, which is free.
+                    fill_lane(state, lane, i, genomes, index, kind_of, slots, bits, enterable, n, start, limit, words,
+                              summaries)  # fmt: skip
+                    state[lane, GENOME] = NOBODY
+                    entries = words[lane]
+                    hop(genomes[i], kind_of[i], factors, slots, tables, costs[0], time_ms, open_, close, edges, later, small,
+                        large, shifts, entries, summaries[lane], entries, entries, entries, start, stop, money[0],
+                        out[i])  # fmt: skip
+                if waiting == len(order) and busy == 0:
+                    return
+            if state[lane, GENOME] == NOBODY and waiting < len(order):
+                fill_lane(state, lane, order[waiting], genomes, index, kind_of, slots, bits, enterable, n, start, limit,
+                          words, summaries)  # fmt: skip
                 waiting += 1
                 busy += 1
-            t = next_bit_ahead(words[2 * lane], words[2 * lane + 1], lanes[lane, 1])
-            if t < limit:
-                key = np.int64(min(tables[lanes[lane, 3], t + 1], tables[lanes[lane, 4], t + 1]))
-                k = lanes[lane, 2]
-                ends = (key >> 2) >= stop
-                key = 4 * limit + 2 if ends else key
-                entered[lane, k] = t + 1
-                left_as[lane, k] = key
-                lanes[lane, 1] = key >> 2
-                lanes[lane, 2] = k + 1
-                lanes[lane, 5] = 1 if ends else 0
-                continue
-            i = lanes[lane, 0]
-            g = genomes[i]
-            lanes[lane, 0] = -1
-            busy -= 1
-            ended = 0.0
-            if lanes[lane, 5]:
-                ended = sold if g.long_exit > g.long_entry else covered
-            if not settle(g, kind_of[i], entered[lane], left_as[lane], lanes[lane, 2], ended, lanes[lane, 3], lanes[lane, 4],
-                          fills, size_rows[kind_of[i]], sizes, costs[0], time_ms, open_, stop - start, money,
-                          out[i]):  # fmt: skip
-                entries = words[2 * lane]
-                hop(g, kind_of[i], factors, slots, tables, costs[0], time_ms, open_, close, edges, later, small, large,
-                    shifts, entries, words[2 * lane + 1], entries, entries, entries, start, stop, money[0], out[i])  # fmt: skip
+        hop_until_done(state, words.reshape(-1), summaries.reshape(-1), tables.reshape(-1), np.uint64(limit),
+                       np.uint64(longest), entered, left_as)  # fmt: skip

@@ -8,7 +8,8 @@ compounded and summed in the order of the trades, which is part of the result.
 import numpy as np
 
 from kernels.jit import inlined, jit
-from kernels.summary import write_row
+from kernels.loop import size_in_lots, whole_ticks
+from kernels.summary import no_sums, tally, write_row
 from kernels.terms import ROLLOVER_MS
 
 #: A fall that could be the deepest so far is one above this share of it: whether it is says its division.
@@ -32,30 +33,33 @@ def round_trip_at(entry_price, size, fill, entry, key, long, margin, cost_frac, 
 
 
 @jit
-def price_hops(entered, left_as, hops, ended, guard, aim, fills, sizes, long, margin, cost_frac, costs, time_ms, money):
-    """Price `hops` hops: pnl, fees and turnover into rows 0 to 2 of `money` float64[4, hops or more]. In place; returns the
-    candles held.
+def price_hops(
+    entered, left_as, first, last, ended, rows, fills, sizes, long, margin, cost_frac, costs, time_ms, money
+):  # fmt: skip
+    """Price hops first..last-1: pnl, fees and turnover into rows 0 to 2 of `money` float64[4, hops or more]. In place;
+    returns the candles held.
 
-    Hops enter at candles `entered` (int32) and end as keys `left_as` (int32) say: at rows `guard` or `aim` of `fills`,
-    the last one at `ended` unless that is 0.0. `sizes` float64[n, 2]: entry prices and sizes.
+    Hops enter at candles `entered` (int32) and end as keys `left_as` (int32) say, a guard at row rows[0] of `fills`, an aim
+    at rows[1] (int64[2]), the last one at `ended` unless that is 0.0. `sizes` float64[n, 2]: entry prices and sizes.
     """
     held = np.int64(0)
     pnls, costs_of, turns = money[0], money[1], money[2]
-    for k in range(hops):
-        e = np.int64(entered[k])
+    maker, taker = costs.maker_frac, costs.taker_frac
+    for k in range(first, last):
+        # Unsigned, so that no index is looked at for its sign; a row is looked up, as a choice would become a guess.
+        e = np.uint64(np.uint32(entered[k]))
         key = np.int64(left_as[k])
-        aims = key & 1
-        fill = fills[aim if aims else guard, e]
-        if k == hops - 1 and ended > 0.0:
+        fill = fills[np.uint64(rows[np.uint64(key & 1)]), e]
+        if k == last - 1 and ended > 0.0:
             fill = ended
-        fee_frac = costs.maker_frac if aims else costs.taker_frac
         entry_notional, exit_notional, fees, pnl = round_trip_at(
-            sizes[e, 0], sizes[e, 1], fill, e, key, long, margin, cost_frac, fee_frac, costs, time_ms
-        )
-        pnls[k] = pnl
-        costs_of[k] = fees
-        turns[k] = entry_notional + exit_notional
-        held += (key >> 2) - e + ((key >> 1) & 1)
+            sizes[e, 0], sizes[e, 1], fill, np.int64(entered[k]), key, long, margin, cost_frac,
+            maker if key & 1 else taker, costs, time_ms,
+        )  # fmt: skip
+        pnls[k - first] = pnl
+        costs_of[k - first] = fees
+        turns[k - first] = entry_notional + exit_notional
+        held += (key >> 2) - np.int64(entered[k]) + ((key >> 1) & 1)
     return held
 
 
@@ -67,33 +71,71 @@ def compound(hops, held, amount, costs, candles, money, out):
     """
     pnls, fees, turns, returns = money[0], money[1], money[2], money[3]
     equity = costs.start_equity
-    peak, drawdown, nearly = equity, 0.0, 0.0
+    peak, trough, drawdown, nearly = equity, equity, 0.0, 0.0
     net, profit, loss, fees_sum, turnover = 0.0, 0.0, 0.0, 0.0, 0.0
     best, worst, lowest, highest = -np.inf, np.inf, np.inf, -np.inf
     wins = 0
     for k in range(hops):
         pnl = pnls[k]
+        returns[k] = pnl / equity
         lowest = equity if equity < lowest else lowest
-        returns[k] = equity
         equity = equity + pnl
         wins += 1 if pnl > 0.0 else 0
         profit += pnl if pnl > 0.0 else 0.0
         loss -= 0.0 if pnl > 0.0 else pnl
         best = pnl if pnl > best else best
         worst = pnl if pnl < worst else worst
-        highest = equity if equity > highest else highest
-        peak = equity if equity > peak else peak
-        if peak - equity > nearly * peak:
-            fall = (peak - equity) / peak
-            drawdown = fall if fall > drawdown else drawdown
-            nearly = drawdown * NEARLY
         net += pnl
         fees_sum += fees[k]
         turnover += turns[k]
+        highest = equity if equity > highest else highest
+        trough = equity if equity < trough else trough
+        if equity > peak:
+            # The deepest fall from a peak is the one to its trough: a difference and a quotient round in one direction.
+            if peak - trough > nearly * peak:
+                fall = (peak - trough) / peak
+                drawdown = fall if fall > drawdown else drawdown
+                nearly = drawdown * NEARLY
+            peak, trough = equity, equity
+    fall = (peak - trough) / peak
+    drawdown = fall if fall > drawdown else drawdown
     if not (lowest >= amount and np.isfinite(equity) and np.isfinite(turnover)) or highest > costs.max_balance:
         return False
-    for k in range(hops):
-        returns[k] = pnls[k] / returns[k]
     sums = (hops, wins, held, 0, net, profit, loss, fees_sum, turnover, best, worst, peak, drawdown)
+    write_row(sums, equity, returns, costs, candles, out)
+    return True
+
+
+@jit
+def settle_hops(g, entered, left_as, first, last, ended, rows, fills, long, margin, cost_frac, costs, time_ms, open_, candles,
+                returns, out):  # fmt: skip
+    """Settle hops first..last-1 of genome `g`, whose sizes depend on the equity; fills the row `out`. In place; arguments as
+    those of `price_hops`, `returns` is scratch.
+
+    False when an entry is refused that others may follow: then nothing is filled.
+    """
+    scale, amount, fraction, leverage = costs.tick_scale, g.amount, g.fraction, g.leverage
+    moves = 1.0 + costs.slippage_frac if long else 1.0 - costs.slippage_frac
+    sums = no_sums(costs)
+    equity = costs.start_equity
+    for k in range(first, last):
+        e = np.int64(entered[k])
+        key = np.int64(left_as[k])
+        entry_price = whole_ticks(open_[e] * moves, long, scale) / scale
+        budget = amount if amount > 0.0 else equity * fraction
+        lots = size_in_lots(equity, budget, leverage, entry_price, cost_frac, costs.lot_scale, costs.min_notional)
+        if lots == 0.0:
+            if 0.0 < budget <= equity:
+                return False
+            break
+        fill = ended if k == last - 1 and ended > 0.0 else fills[rows[key & 1], e]
+        fee_frac = costs.maker_frac if key & 1 else costs.taker_frac
+        entry_notional, exit_notional, fees, pnl = round_trip_at(
+            entry_price, lots / costs.lot_scale, fill, e, key, long, margin, cost_frac, fee_frac, costs, time_ms
+        )
+        returns[k - first] = pnl / equity
+        equity = equity + pnl
+        held = (key >> 2) - e + ((key >> 1) & 1)
+        sums = tally(sums, pnl, equity, entry_notional, exit_notional, fees, held, costs)
     write_row(sums, equity, returns, costs, candles, out)
     return True
