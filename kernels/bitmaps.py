@@ -113,7 +113,7 @@ def join_and_summarise(bits, index, first, last, enterable, start, limit, words,
     """`join_all`, `fence` and `summarise` in one pass: `words` = where an entry may follow from `start` to before `limit`,
     fenced at `limit`; bit w of `summary` = words[w] has any. In place; rows hold whole groups of 64 words."""
     fenced = ((limit - 1) >> 6) + 1
-    low, high = start >> 12, (fenced >> 6) + 1
+    low, high = start >> 12, ((limit - 1) >> 12) + 1
     a = bits[index[first]]
     b = bits[index[first + 1]] if last > first + 1 else a
     c = bits[index[first + 2]] if last > first + 2 else b
@@ -138,6 +138,8 @@ def join_and_summarise(bits, index, first, last, enterable, start, limit, words,
                 any_ |= np.uint64(word != np.uint64(0)) << np.uint64(k)
             summary[s] = any_
     words[fenced] = ALL
+    if fenced >> 6 == high:
+        summary[high] = np.uint64(0)
     summary[fenced >> 6] |= ONE << np.uint64(fenced & 63)
 
 

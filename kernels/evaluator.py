@@ -20,7 +20,7 @@ from domain.specs import Window
 from kernels.bitmaps import BITMAP_BYTES, RuleBits, fill_enterable, row_words
 from kernels.blocks import SHIFTS
 from kernels.hop import hop_batch
-from kernels.lanes import GENOMES_LISTED, HOPS_LISTED, LANES, hop_in_lanes, mark_lanes
+from kernels.lanes import GENOMES_LISTED, LANES, TILE, hop_in_lanes, mark_lanes, room_for_hops
 from kernels.layout import operands_of, rule_records
 from kernels.plain import PlainEvaluator
 from kernels.population import Population
@@ -28,8 +28,10 @@ from kernels.sizes import SizeTables
 from kernels.tables import TABLE_BYTES, WORTH, TouchTables
 from kernels.terms import check_window
 
-#: Candles x genomes a compiled call: at fifty nanoseconds each, the worst there is, half a second.
+#: Candles x genomes a compiled call: at fifty nanoseconds each, the worst there is, half a second. In lanes a hop takes
+#: a fifth of that.
 VISITS_PER_CALL = 10_000_000
+LANE_VISITS_PER_CALL = 12 * VISITS_PER_CALL
 
 #: Bitmaps filled together: their operands must fit the feature matrix.
 RULES_AT_ONCE = 64
@@ -43,7 +45,7 @@ class CompiledEvaluator(PlainEvaluator):
     """Implements `kernels.protocol.Evaluator`; raises BadInput for candles, costs, genomes or windows out of range.
 
     `threads` cores are used. `table_bytes` and `bitmap_bytes` bound what is kept between calls; a table is built for a
-    level once `worth` genomes have walked the dataset with it.
+    level once `worth` genomes have walked the dataset with it. `tile`: candles that lanes walk together, a multiple of 4,096.
     """
 
     def __init__(
@@ -55,10 +57,12 @@ class CompiledEvaluator(PlainEvaluator):
         bitmap_bytes: int = BITMAP_BYTES,
         worth: float = WORTH,
         shifts: tuple[int, int] = SHIFTS,
+        tile: int = TILE,
     ) -> None:
         super().__init__(candles, execution)
         c = self._candles
         self._threads = max(1, threads)
+        self._tile = tile
         self._bits = RuleBits(len(c), bitmap_bytes)
         self._enterable = np.zeros(self._bits.bits.shape[1], dtype=np.uint64)
         fill_enterable(c.time_ms, self._costs.granularity_ms, self._costs.max_missing, self._enterable)
@@ -139,10 +143,12 @@ class CompiledEvaluator(PlainEvaluator):
         in_lanes = np.empty(len(order), dtype=np.bool_)
         mark_lanes(order, genomes[0], genomes[2], genomes[3], genomes[4], in_lanes)
         longest = max(w.stop - w.start for w in windows)
-        most = max(1, VISITS_PER_CALL // longest)
         jobs = []
-        for kernel, some in ((hop_in_lanes, order[in_lanes]), (hop_batch, order[~in_lanes])):
-            step = max(1, min(most, -(-len(some) // self._threads)))
+        for kernel, some, visits in (
+            (hop_in_lanes, order[in_lanes], LANE_VISITS_PER_CALL),
+            (hop_batch, order[~in_lanes], VISITS_PER_CALL),
+        ):
+            step = max(1, min(visits // longest, -(-len(some) // self._threads)))
             for w, window in enumerate(windows):
                 jobs += [(kernel, some[i : i + step], window, out[w]) for i in range(0, len(some), step)]
         if self._threads == 1 or len(jobs) == 1:
@@ -162,12 +168,22 @@ class CompiledEvaluator(PlainEvaluator):
             list(pool.map(work, jobs))
 
     def _new_scratch(self, longest: int) -> tuple[NDArray[Any], ...]:
-        """Scratch of `lanes.hop_in_lanes`, the last of it serves `hop.hop_batch` too; memory is touched as far as it is used."""
+        """`words` and `returns`, which serve every kernel, then the further scratch of `lanes.hop_in_lanes`. Memory is touched
+        as far as it is used."""
         words = np.zeros((max(5, 2 * LANES), row_words(len(self._candles))), dtype=np.uint64)
-        state = np.zeros((LANES, 6), dtype=np.uint64)
-        lists = np.zeros((3, GENOMES_LISTED + LANES + 1), dtype=np.int64)
-        hops = np.empty((4, max(LANES * longest, HOPS_LISTED + longest)), dtype=np.int32)
-        return words, state, lists, hops, np.zeros(2, dtype=np.int64), np.empty((4, longest))
+        room = room_for_hops(longest)
+        return (
+            words,
+            np.empty(longest),
+            np.zeros((LANES, 6), dtype=np.uint64),
+            np.zeros(GENOMES_LISTED + 2),
+            np.zeros((2, GENOMES_LISTED), dtype=np.int64),
+            np.zeros((2, longest // self._tile + 2, GENOMES_LISTED), dtype=np.int64),
+            np.empty((2, LANES * longest), dtype=np.int32),
+            np.empty((2, room), dtype=np.int32),
+            np.zeros(2, dtype=np.int64),
+            np.empty((3, room)),
+        )
 
     def _call(
         self,
@@ -179,7 +195,7 @@ class CompiledEvaluator(PlainEvaluator):
         scratch: tuple[NDArray[Any], ...],
     ) -> None:
         c, touch = self._candles, self._touch
-        words, *of_lanes, money = scratch
+        words, returns, *of_lanes = scratch
         records, index, place, factors, slots, sizes = genomes
         common = (
             self._market[0], c.time_ms, c.open, c.close, touch.edges, touch.later, touch.small, touch.large, touch.shifts,
@@ -188,12 +204,13 @@ class CompiledEvaluator(PlainEvaluator):
         if kernel is hop_in_lanes:
             kernel(
                 order, records, index, place, factors, slots, sizes, self._bits.bits, self._enterable, touch.tables,
-                touch.fills, self._sizes.tables, *common, words[:LANES], words[LANES : 2 * LANES], *of_lanes, money, rows,
+                touch.fills, self._sizes.tables, *common, self._tile, words[:LANES],
+                words[LANES : 2 * LANES], *of_lanes, returns, rows,
             )  # fmt: skip
         else:
             kernel(
                 order, records, index, place, factors, slots, self._bits.bits, self._enterable, touch.tables, *common,
-                words, money[0], rows,
+                words, returns, rows,
             )  # fmt: skip
 
 

@@ -1,9 +1,11 @@
-"""Several genomes at once: from entry to exit in interleaved lanes, for genomes with one side, a stop and a target, no more.
+"""Many genomes at once, in lanes and tiles, for genomes with one side, a stop and a target, no more.
 
-A hop is a chain of dependent loads (bitmap, table, bitmap ...), a few nanoseconds of work and as many of waiting. Lanes
-fill the waiting of one genome with the hops of the others. Where a genome's hops end does not depend on its money, so the
-hops of some dozens of genomes are listed first and settled after (`kernels.settling`), each of these loops by itself: a
-processor guesses and waits less in small ones. A genome that is refused an entry on the way goes through `hop.hop`.
+A hop from entry to exit is a chain of dependent loads (bitmap, table, bitmap ...), a few nanoseconds of work and as many
+of waiting. Lanes fill the waiting of one genome with the hops of the others. Beyond the second-level cache a load costs
+more than a trade, so that all genomes walk one tile of the series before any walks the next: bitmaps, tables and fills of
+a tile fit that cache. Where a genome's hops end does not depend on its money, so that hops are listed (`list_tile`),
+priced tile by tile, and settled at the end (`kernels.settling`); each of these loops is by itself, as a processor guesses
+and waits less in small ones. A genome that is refused an entry on the way goes through `hop.hop`.
 """
 
 import numpy as np
@@ -15,16 +17,24 @@ from kernels.loop import whole_ticks
 from kernels.settling import compound, price_hops, settle_hops
 
 LANES = 4
-#: Genomes and hops that are listed before they are settled; the hops of one more genome always fit.
-GENOMES_LISTED = 256
-HOPS_LISTED = 4_096
-#: Columns of the state of a lane: genome, position, hops so far, where its words and its two tables (one candle on) begin.
-GENOME, AT, COUNT, WORDS, GUARD, AIM = range(6)
-NOBODY = np.uint64(0xFFFF_FFFF_FFFF_FFFF)
+#: Candles a tile, whole groups of 64 words: a hundred kilobytes of a table, half a megabyte of 216 bitmaps.
+TILE = 5 * 4_096
+#: Genomes and hops that are listed before they are settled. A single genome's hops always fit (`room_for_hops`).
+GENOMES_LISTED = 2_048
+HOPS_LISTED = 1 << 17
+#: Columns of the state of a lane: its genome's place in the list, position, hops so far, where its words and its two tables
+#: (one candle on) begin.
+PLACE, AT, COUNT, WORDS, GUARD, AIM = range(6)
+NOWHERE = np.uint64(1 << 62)
 NO_WORD = np.uint64(0)
 #: Of 64 candles a word and 64 words a word of the summary.
 SIX, WITHIN = np.uint64(6), np.uint64(63)
 ONE, TWO = np.uint64(1), np.uint64(2)
+
+
+def room_for_hops(longest: int) -> int:
+    """Places in the list of hops, for windows of up to `longest` candles, each the end of one hop at most."""
+    return HOPS_LISTED + longest
 
 
 @inlined
@@ -52,8 +62,8 @@ def mark_lanes(order, genomes, kind_of, factors, slots, out):
 
 @jit
 def hop_until_done(state, words, summaries, tables, limit, longest, entered, left_as):
-    """Hop every lane in turn until one has no further entry. In place; all arrays are flat, all numbers uint64, so that no
-    index is looked at for its sign.
+    """Hop every lane in turn until one has no further entry before `limit`. In place; all arrays are flat and all numbers
+    uint64, so that no index is looked at for its sign.
 
     `state` uint64[LANES, 6]. `words` and `summaries` hold the rows of all lanes, `entered` and `left_as` (int32) `longest`
     places a lane.
@@ -62,9 +72,9 @@ def hop_until_done(state, words, summaries, tables, limit, longest, entered, lef
     while not done:
         for lane in range(LANES):
             mine = state[lane]
-            if mine[GENOME] == NOBODY:
-                continue
             at, row = mine[AT], mine[WORDS]
+            if at >= limit:
+                continue
             w = at >> SIX
             near = (words[row + w] >> (at & WITHIN)) << (at & WITHIN)
             # Both ways are computed before one is chosen: whether the first word has a bit is a coin toss.
@@ -79,124 +89,182 @@ def hop_until_done(state, words, summaries, tables, limit, longest, entered, lef
             word = far if near == NO_WORD else near
             t = (v << SIX) + trailing_zeros(word)
             if t >= limit:
-                done = True
                 mine[AT] = limit
+                done = True
                 continue
             key = min(tables[mine[GUARD] + t], tables[mine[AIM] + t])
-            k = mine[COUNT]
-            entered[np.uint64(lane) * longest + k] = t + ONE
-            left_as[np.uint64(lane) * longest + k] = key
-            mine[COUNT] = k + ONE
-            mine[AT] = min(np.uint64(key) >> TWO, limit)
+            k = np.uint64(lane) * longest + mine[COUNT]
+            entered[k] = t + ONE
+            left_as[k] = key
+            mine[COUNT] += ONE
+            at = np.uint64(key) >> TWO
+            mine[AT] = at
+            if at >= limit:
+                done = True
 
 
 @jit
-def fill_lane(state, lane, i, genomes, index, kind_of, slots, bits, enterable, n, start, limit, words, summaries):
-    """Genome i begins in `lane`. In place."""
-    g = genomes[i]
+def list_tile(order, genomes, index, kind_of, slots, bits, enterable, tables, start, limit, words, summaries, state, entered,
+              left_as, longest, at, begins, counts, used, most, listed_in, listed_as):  # fmt: skip
+    """List the hops that enter from `start` to before `limit` of every genome of `order`, from where at[j] says on; moves
+    at[j] on. Returns the places used of `listed_in` and `listed_as` (int32[most or more]), or -1 when they do not do.
+
+    begins[j] and counts[j] say where the hops of genome j lie. In place; the rest is scratch of `hop_in_lanes`.
+    """
+    n = tables.shape[1]
+    waiting, busy = 0, 0
+    for lane in range(LANES):
+        state[lane, AT] = NOWHERE
+    while True:
+        for lane in range(LANES):
+            mine = state[lane]
+            if mine[AT] != NOWHERE:
+                if mine[AT] < np.uint64(limit):
+                    continue
+                j, count, source = np.int64(mine[PLACE]), np.int64(mine[COUNT]), lane * longest
+                at[j] = mine[AT]
+                begins[j], counts[j] = used, count
+                if used + count > most:
+                    return np.int64(-1)
+                for k in range(count):
+                    listed_in[used + k] = entered[source + k]
+                    listed_as[used + k] = left_as[source + k]
+                used += count
+                mine[AT] = NOWHERE
+                busy -= 1
+            while waiting < len(order) and at[waiting] >= limit:
+                # It is in a position over the whole tile.
+                counts[waiting] = 0
+                waiting += 1
+            if waiting < len(order):
+                i = order[waiting]
+                g = genomes[i]
+                kind = kind_of[i]
+                long = g.long_exit > g.long_entry
+                first, last = (g.long_entry, g.long_exit) if long else (g.short_entry, g.short_exit)
+                b = 0 if long else 4
+                join_and_summarise(bits, index, first, last, enterable, at[waiting], limit, words[lane], summaries[lane])
+                mine[PLACE], mine[AT], mine[COUNT], mine[WORDS] = waiting, at[waiting], 0, lane * words.shape[1]
+                mine[GUARD], mine[AIM] = slots[kind, b + STOP_AT] * n + 1, slots[kind, b + AIM_AT] * n + 1
+                waiting += 1
+                busy += 1
+        if busy == 0:
+            return used
+        hop_until_done(state, words.reshape(-1), summaries.reshape(-1), tables.reshape(-1), np.uint64(limit),
+                       np.uint64(longest), entered, left_as)  # fmt: skip
+
+
+@inlined
+def entry_costs(g, costs):
+    """(long, margin, costs due at entry as a fraction of notional)."""
     long = g.long_exit > g.long_entry
-    first, last = (g.long_entry, g.long_exit) if long else (g.short_entry, g.short_exit)
-    join_and_summarise(bits, index, first, last, enterable, start, limit, words[lane], summaries[lane])
-    b = 0 if long else 4
-    mine = state[lane]
-    mine[GENOME], mine[AT], mine[COUNT], mine[WORDS] = i, start, 0, lane * words.shape[1]
-    mine[GUARD] = slots[kind_of[i], b + STOP_AT] * n + 1
-    mine[AIM] = slots[kind_of[i], b + AIM_AT] * n + 1
+    margin = not long or g.leverage > 1.0
+    return long, margin, costs.taker_frac + costs.opening_frac if margin else costs.taker_frac
 
 
 @jit
-def settle_listed(listed, who, begins, entered, left_as, genomes, kind_of, factors, slots, size_rows, fills, sizes, costs,
-                  time_ms, open_, close, start, stop, rows, money, refused, out):  # fmt: skip
-    """Settle the genomes who[:listed], whose hops begin at begins[k] of `entered` and `left_as`; returns how many are left
-    over in `refused`, which saw an entry refused on the way. In place."""
-    limit = stop - 1
-    scale, slip = costs.tick_scale, costs.slippage_frac
-    sold = whole_ticks(close[limit] * (1.0 - slip), False, scale) / scale
-    covered = whole_ticks(close[limit] * (1.0 + slip), True, scale) / scale
-    left_over = 0
-    for j in range(listed):
-        i = who[j]
-        g = genomes[i]
-        kind = kind_of[i]
-        long = g.long_exit > g.long_entry
-        margin = not long or g.leverage > 1.0
-        cost_frac = costs.taker_frac + costs.opening_frac if margin else costs.taker_frac
-        b = 0 if long else 4
-        rows[0], rows[1] = slots[kind, b + STOP_AT], slots[kind, b + AIM_AT]
-        first, last = begins[j], begins[j + 1]
-        ended = 0.0
-        if last > first and left_as[last - 1] >> 2 >= stop:
-            # The window ends it: as a guard within the last candle, but for the price.
-            left_as[last - 1] = 4 * limit + 2
-            ended = sold if long else covered
+def price_tile(order, genomes, kind_of, slots, size_rows, fills, sizes, costs, time_ms, stop, ends, begins, counts, rows, held,
+               listed_in, listed_as, money):  # fmt: skip
+    """Price the hops of a tile for all genomes whose sizes are known, into `money`; adds to held[j]. In place.
+
+    ends[j] becomes the fill of a hop that the window's end ends (`ends[-1]`: of a short one, `ends[-2]`: of a long one).
+    """
+    for j in range(len(order)):
+        if counts[j] == 0:
+            continue
+        g = genomes[order[j]]
+        kind = kind_of[order[j]]
+        long, margin, cost_frac = entry_costs(g, costs)
+        first, last = begins[j], begins[j] + counts[j]
+        if listed_as[last - 1] >> 2 >= stop:
+            # As a guard within the last candle, but for the price.
+            listed_as[last - 1] = 4 * (stop - 1) + 2
+            ends[j] = ends[-2] if long else ends[-1]
         if size_rows[kind] >= 0:
-            held = price_hops(
-                entered, left_as, first, last, ended, rows, fills, sizes[size_rows[kind]], long, margin, cost_frac, costs,
-                time_ms, money,
+            b = 0 if long else 4
+            rows[0], rows[1] = slots[kind, b + STOP_AT], slots[kind, b + AIM_AT]
+            held[j] += price_hops(
+                listed_in, listed_as, first, last, ends[j], rows, fills, sizes[size_rows[kind]], long, margin, cost_frac,
+                costs, time_ms, money,
             )  # fmt: skip
-            if compound(last - first, held, g.amount, costs, stop - start, money, out[i]):
-                continue
-        if not settle_hops(g, entered, left_as, first, last, ended, rows, fills, long, margin, cost_frac, costs, time_ms,
-                           open_, stop - start, money[0], out[i]):  # fmt: skip
-            refused[left_over] = i
-            left_over += 1
-    return left_over
+
+
+@jit
+def settle_one(j, i, tiles, genomes, kind_of, slots, size_rows, fills, costs, time_ms, open_, candles, ends, begins, counts,
+               rows, held, listed_in, listed_as, entered, left_as, money, returns, out):  # fmt: skip
+    """Settle genome i, the j-th of the list, into the row `out`. In place; False when an entry was refused on the way."""
+    g = genomes[i]
+    kind = kind_of[i]
+    if size_rows[kind] >= 0:
+        if compound(j, tiles, begins, counts, held[j], g.amount, costs, candles, money, returns, out):
+            return True
+    long, margin, cost_frac = entry_costs(g, costs)
+    b = 0 if long else 4
+    rows[0], rows[1] = slots[kind, b + STOP_AT], slots[kind, b + AIM_AT]
+    hops = 0
+    for s in range(tiles):
+        for k in range(counts[s, j]):
+            entered[hops] = listed_in[begins[s, j] + k]
+            left_as[hops] = listed_as[begins[s, j] + k]
+            hops += 1
+    return settle_hops(
+        g, entered, left_as, hops, ends[j], rows, fills, long, margin, cost_frac, costs, time_ms, open_, candles, returns, out
+    )
 
 
 @jit
 def hop_in_lanes(order, genomes, index, kind_of, factors, slots, size_rows, bits, enterable, tables, fills, sizes, costs,
-                 time_ms, open_, close, edges, later, small, large, shifts, start, stop, words, summaries, state, lists,
-                 hops, rows, money, out):  # fmt: skip
+                 time_ms, open_, close, edges, later, small, large, shifts, start, stop, tile, words, summaries, state, ends,
+                 lists, segments, hops, listed, rows, money, returns, out):  # fmt: skip
     """Rows out[i] for every i of `order`, all of which `fits_a_lane`, over one window. In place.
 
-    `size_rows` (R,): the row of `sizes` of every combination, -1 where sizes depend on the equity. Scratch: `words` and
-    `summaries` uint64[LANES, W'] (entries, and which words have any), `state` uint64[LANES, 6], `lists`
-    int64[3, GENOMES_LISTED + LANES + 1], `hops` int32[4, the greater of LANES x longest window and HOPS_LISTED + longest
-    window], `rows` int64[2], `money` float64[4, longest window].
+    `size_rows` (R,): the row of `sizes` of every combination, -1 where sizes depend on the equity. `tile`: candles, whole
+    groups of 64 words. Scratch: `words` and `summaries` uint64[LANES, W'] (entries, and which words have any), `state`
+    uint64[LANES, 6], `ends` float64[GENOMES_LISTED + 2], `lists` int64[2, GENOMES_LISTED], `segments` int64[2, tiles of the
+    window, GENOMES_LISTED], `hops` int32[2, LANES x longest window], `listed` int32[2, room_for_hops], `rows` int64[2],
+    `money` float64[3, room_for_hops], `returns` float64[longest window].
     """
-    n = len(open_)
-    limit, longest = stop - 1, len(money[0])
-    entered, left_as, listed_in, listed_as = hops[0], hops[1], hops[2], hops[3]
-    who, begins, refused = lists[0], lists[1], lists[2]
-    waiting, busy, listed = 0, 0, 0
-    begins[0] = 0
-    for lane in range(LANES):
-        state[lane, GENOME] = NOBODY
-    while True:
-        for lane in range(LANES):
-            if state[lane, GENOME] != NOBODY and state[lane, AT] >= limit:
-                count, begin = np.int64(state[lane, COUNT]), begins[listed]
-                source = lane * longest
-                for k in range(count):
-                    listed_in[begin + k] = entered[source + k]
-                    listed_as[begin + k] = left_as[source + k]
-                who[listed] = state[lane, GENOME]
-                listed += 1
-                begins[listed] = begin + count
-                state[lane, GENOME] = NOBODY
-                busy -= 1
-            if listed == GENOMES_LISTED or begins[listed] >= HOPS_LISTED or (waiting == len(order) and busy == 0):
-                left_over = settle_listed(
-                    listed, who, begins, listed_in, listed_as, genomes, kind_of, factors, slots, size_rows, fills, sizes,
-                    costs[0], time_ms, open_, close, start, stop, rows, money, refused, out,
-                )  # fmt: skip
-                listed = 0
-                for j in range(left_over):
-                    i = refused[j]
-                    # Its bitmaps are joined again, in the words of this lane, which is free.
-                    fill_lane(state, lane, i, genomes, index, kind_of, slots, bits, enterable, n, start, limit, words,
-                              summaries)  # fmt: skip
-                    state[lane, GENOME] = NOBODY
-                    entries = words[lane]
-                    hop(genomes[i], kind_of[i], factors, slots, tables, costs[0], time_ms, open_, close, edges, later, small,
-                        large, shifts, entries, summaries[lane], entries, entries, entries, start, stop, money[0],
-                        out[i])  # fmt: skip
-                if waiting == len(order) and busy == 0:
-                    return
-            if state[lane, GENOME] == NOBODY and waiting < len(order):
-                fill_lane(state, lane, order[waiting], genomes, index, kind_of, slots, bits, enterable, n, start, limit,
-                          words, summaries)  # fmt: skip
-                waiting += 1
-                busy += 1
-        hop_until_done(state, words.reshape(-1), summaries.reshape(-1), tables.reshape(-1), np.uint64(limit),
-                       np.uint64(longest), entered, left_as)  # fmt: skip
+    limit, longest = stop - 1, len(returns)
+    scale, slip = costs[0].tick_scale, costs[0].slippage_frac
+    sold = whole_ticks(close[limit] * (1.0 - slip), False, scale) / scale
+    covered = whole_ticks(close[limit] * (1.0 + slip), True, scale) / scale
+    at, held = lists[0], lists[1]
+    begins, counts = segments[0], segments[1]
+    done, together = 0, GENOMES_LISTED
+    while done < len(order):
+        part = order[done : done + together]
+        at[: len(part)] = start
+        held[: len(part)] = 0
+        ends[: len(part)] = 0.0
+        ends[-2], ends[-1] = sold, covered
+        used, tiles = np.int64(0), 0
+        first = start
+        while first < limit and used >= 0:
+            last = min((first // tile + 1) * tile, limit)
+            begun = used
+            used = list_tile(
+                part, genomes, index, kind_of, slots, bits, enterable, tables, first, last, words, summaries, state, hops[0],
+                hops[1], longest, at, begins[tiles], counts[tiles], begun, listed.shape[1], listed[0], listed[1],
+            )  # fmt: skip
+            if used > begun:
+                price_tile(part, genomes, kind_of, slots, size_rows, fills, sizes, costs[0], time_ms, stop, ends,
+                           begins[tiles], counts[tiles], rows, held, listed[0], listed[1], money)  # fmt: skip
+            first = last
+            tiles += 1
+        if used < 0:
+            # More hops than there is room for: fewer genomes together; those of one genome fit.
+            together = max(1, len(part) // 2)
+            continue
+        for j in range(len(part)):
+            i = part[j]
+            if not settle_one(j, i, tiles, genomes, kind_of, slots, size_rows, fills, costs[0], time_ms, open_, stop - start,
+                              ends, begins, counts, rows, held, listed[0], listed[1], hops[0], hops[1], money, returns,
+                              out[i]):  # fmt: skip
+                g = genomes[i]
+                long = g.long_exit > g.long_entry
+                low, high = (g.long_entry, g.long_exit) if long else (g.short_entry, g.short_exit)
+                entries, summary = words[0], summaries[0]
+                join_and_summarise(bits, index, low, high, enterable, start, limit, entries, summary)
+                hop(g, kind_of[i], factors, slots, tables, costs[0], time_ms, open_, close, edges, later, small, large, shifts,
+                    entries, summary, entries, entries, entries, start, stop, returns, out[i])  # fmt: skip
+        done += len(part)

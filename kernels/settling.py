@@ -36,7 +36,7 @@ def round_trip_at(entry_price, size, fill, entry, key, long, margin, cost_frac, 
 def price_hops(
     entered, left_as, first, last, ended, rows, fills, sizes, long, margin, cost_frac, costs, time_ms, money
 ):  # fmt: skip
-    """Price hops first..last-1: pnl, fees and turnover into rows 0 to 2 of `money` float64[4, hops or more]. In place;
+    """Price hops first..last-1: pnl, fees and turnover into the same places of rows 0 to 2 of `money` (float64). In place;
     returns the candles held.
 
     Hops enter at candles `entered` (int32) and end as keys `left_as` (int32) say, a guard at row rows[0] of `fills`, an aim
@@ -56,47 +56,52 @@ def price_hops(
             sizes[e, 0], sizes[e, 1], fill, np.int64(entered[k]), key, long, margin, cost_frac,
             maker if key & 1 else taker, costs, time_ms,
         )  # fmt: skip
-        pnls[k - first] = pnl
-        costs_of[k - first] = fees
-        turns[k - first] = entry_notional + exit_notional
+        pnls[k] = pnl
+        costs_of[k] = fees
+        turns[k] = entry_notional + exit_notional
         held += (key >> 2) - np.int64(entered[k]) + ((key >> 1) & 1)
     return held
 
 
 @jit
-def compound(hops, held, amount, costs, candles, money, out):
-    """Fill the row `out` from the `hops` trades of a fixed `amount` that `price_hops` left in `money`. In place.
+def compound(j, tiles, begins, counts, held, amount, costs, candles, money, returns, out):
+    """Fill the row `out` from the trades of a fixed `amount` that `price_hops` left in `money`: counts[s, j] of them from
+    begins[s, j] on in tile after tile. In place; `returns` is scratch.
 
     False when the equity falls below the amount on the way, or a figure is not finite: then somebody has to look closer.
     """
-    pnls, fees, turns, returns = money[0], money[1], money[2], money[3]
+    pnls, fees, turns = money[0], money[1], money[2]
     equity = costs.start_equity
     peak, trough, drawdown, nearly = equity, equity, 0.0, 0.0
     net, profit, loss, fees_sum, turnover = 0.0, 0.0, 0.0, 0.0, 0.0
     best, worst, lowest, highest = -np.inf, np.inf, np.inf, -np.inf
     wins = 0
-    for k in range(hops):
-        pnl = pnls[k]
-        returns[k] = pnl / equity
-        lowest = equity if equity < lowest else lowest
-        equity = equity + pnl
-        wins += 1 if pnl > 0.0 else 0
-        profit += pnl if pnl > 0.0 else 0.0
-        loss -= 0.0 if pnl > 0.0 else pnl
-        best = pnl if pnl > best else best
-        worst = pnl if pnl < worst else worst
-        net += pnl
-        fees_sum += fees[k]
-        turnover += turns[k]
-        highest = equity if equity > highest else highest
-        trough = equity if equity < trough else trough
-        if equity > peak:
-            # The deepest fall from a peak is the one to its trough: a difference and a quotient round in one direction.
-            if peak - trough > nearly * peak:
-                fall = (peak - trough) / peak
-                drawdown = fall if fall > drawdown else drawdown
-                nearly = drawdown * NEARLY
-            peak, trough = equity, equity
+    hops = 0
+    for s in range(tiles):
+        begin = begins[s, j]
+        for k in range(begin, begin + counts[s, j]):
+            pnl = pnls[k]
+            returns[hops] = pnl / equity
+            hops += 1
+            lowest = equity if equity < lowest else lowest
+            equity = equity + pnl
+            wins += 1 if pnl > 0.0 else 0
+            profit += pnl if pnl > 0.0 else 0.0
+            loss -= 0.0 if pnl > 0.0 else pnl
+            best = pnl if pnl > best else best
+            worst = pnl if pnl < worst else worst
+            net += pnl
+            fees_sum += fees[k]
+            turnover += turns[k]
+            highest = equity if equity > highest else highest
+            trough = equity if equity < trough else trough
+            if equity > peak:
+                # The deepest fall from a peak is the one to its trough: a difference and a quotient round in one direction.
+                if peak - trough > nearly * peak:
+                    fall = (peak - trough) / peak
+                    drawdown = fall if fall > drawdown else drawdown
+                    nearly = drawdown * NEARLY
+                peak, trough = equity, equity
     fall = (peak - trough) / peak
     drawdown = fall if fall > drawdown else drawdown
     if not (lowest >= amount and np.isfinite(equity) and np.isfinite(turnover)) or highest > costs.max_balance:
@@ -107,9 +112,9 @@ def compound(hops, held, amount, costs, candles, money, out):
 
 
 @jit
-def settle_hops(g, entered, left_as, first, last, ended, rows, fills, long, margin, cost_frac, costs, time_ms, open_, candles,
+def settle_hops(g, entered, left_as, hops, ended, rows, fills, long, margin, cost_frac, costs, time_ms, open_, candles,
                 returns, out):  # fmt: skip
-    """Settle hops first..last-1 of genome `g`, whose sizes depend on the equity; fills the row `out`. In place; arguments as
+    """Settle the first `hops` hops of genome `g`, whose sizes depend on the equity; fills the row `out`. In place; arguments as
     those of `price_hops`, `returns` is scratch.
 
     False when an entry is refused that others may follow: then nothing is filled.
@@ -118,7 +123,7 @@ def settle_hops(g, entered, left_as, first, last, ended, rows, fills, long, marg
     moves = 1.0 + costs.slippage_frac if long else 1.0 - costs.slippage_frac
     sums = no_sums(costs)
     equity = costs.start_equity
-    for k in range(first, last):
+    for k in range(hops):
         e = np.int64(entered[k])
         key = np.int64(left_as[k])
         entry_price = whole_ticks(open_[e] * moves, long, scale) / scale
@@ -128,12 +133,12 @@ def settle_hops(g, entered, left_as, first, last, ended, rows, fills, long, marg
             if 0.0 < budget <= equity:
                 return False
             break
-        fill = ended if k == last - 1 and ended > 0.0 else fills[rows[key & 1], e]
+        fill = ended if k == hops - 1 and ended > 0.0 else fills[rows[key & 1], e]
         fee_frac = costs.maker_frac if key & 1 else costs.taker_frac
         entry_notional, exit_notional, fees, pnl = round_trip_at(
             entry_price, lots / costs.lot_scale, fill, e, key, long, margin, cost_frac, fee_frac, costs, time_ms
         )
-        returns[k - first] = pnl / equity
+        returns[k] = pnl / equity
         equity = equity + pnl
         held = (key >> 2) - e + ((key >> 1) & 1)
         sums = tally(sums, pnl, equity, entry_notional, exit_notional, fees, held, costs)
