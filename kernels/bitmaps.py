@@ -109,34 +109,28 @@ def join_all(bits, index, first, last, enterable, start, stop, words):
 
 
 @jit
-def join_and_summarise(bits, index, first, last, enterable, start, limit, words, summary):
-    """`join_all`, `fence` and `summarise` in one pass: `words` = where an entry may follow from `start` to before `limit`,
-    fenced at `limit`; bit w of `summary` = words[w] has any. In place; rows hold whole groups of 64 words."""
+def join_and_summarise(bits, rows, index, more, last, enterable, start, limit, words, summary):
+    """`join_all`, `fence` and `summarise` in one pass: `words` = where rows[0..2] (repeated where there are fewer) and
+    index[more..last-1] of `bits` all hold and an entry may follow, from `start` to before `limit`, fenced at `limit`; bit w
+    of `summary` = words[w] has any. In place; rows hold whole groups of 64 words."""
     fenced = ((limit - 1) >> 6) + 1
     low, high = start >> 12, ((limit - 1) >> 12) + 1
-    a = bits[index[first]]
-    b = bits[index[first + 1]] if last > first + 1 else a
-    c = bits[index[first + 2]] if last > first + 2 else b
+    # One loop over all groups and another for the summary: a loop per group would ask each time whether the rows overlap.
+    out, may = words[64 * low : 64 * high], enterable[64 * low : 64 * high]
+    a, b = bits[rows[0], 64 * low : 64 * high], bits[rows[1], 64 * low : 64 * high]
+    c = bits[rows[2], 64 * low : 64 * high]
+    for w in range(len(out)):
+        out[w] = a[w] & b[w] & c[w] & may[w]
+    for i in range(more, last):
+        d = bits[index[i], 64 * low : 64 * high]
+        for w in range(len(out)):
+            out[w] &= d[w]
     for s in range(low, high):
-        f = 64 * s
-        out, may = words[f : f + 64], enterable[f : f + 64]
-        x, y, z = a[f : f + 64], b[f : f + 64], c[f : f + 64]
+        group = words[64 * s : 64 * s + 64]
         any_ = np.uint64(0)
         for k in range(64):
-            word = x[k] & y[k] & z[k] & may[k]
-            out[k] = word
-            any_ |= np.uint64(word != np.uint64(0)) << np.uint64(k)
+            any_ |= np.uint64(group[k] != np.uint64(0)) << np.uint64(k)
         summary[s] = any_
-    for i in range(first + 3, last):
-        d = bits[index[i]]
-        for s in range(low, high):
-            out, x = words[64 * s : 64 * s + 64], d[64 * s : 64 * s + 64]
-            any_ = np.uint64(0)
-            for k in range(64):
-                word = out[k] & x[k]
-                out[k] = word
-                any_ |= np.uint64(word != np.uint64(0)) << np.uint64(k)
-            summary[s] = any_
     words[fenced] = ALL
     if fenced >> 6 == high:
         summary[high] = np.uint64(0)

@@ -20,7 +20,7 @@ from domain.specs import Window
 from kernels.bitmaps import BITMAP_BYTES, RuleBits, fill_enterable, row_words
 from kernels.blocks import SHIFTS
 from kernels.hop import hop_batch
-from kernels.lanes import GENOMES_LISTED, LANES, TILE, hop_in_lanes, mark_lanes, room_for_hops
+from kernels.lanes import GENOMES_LISTED, LANES, PLAN_COLUMNS, TILE, hop_in_lanes, mark_lanes, room_for_hops
 from kernels.layout import operands_of, rule_records
 from kernels.plain import PlainEvaluator
 from kernels.population import Population
@@ -177,11 +177,11 @@ class CompiledEvaluator(PlainEvaluator):
             np.empty(longest),
             np.zeros((LANES, 6), dtype=np.uint64),
             np.zeros(GENOMES_LISTED + 2),
+            np.zeros((GENOMES_LISTED, PLAN_COLUMNS), dtype=np.int64),
             np.zeros((2, GENOMES_LISTED), dtype=np.int64),
             np.zeros((2, longest // self._tile + 2, GENOMES_LISTED), dtype=np.int64),
             np.empty((2, LANES * longest), dtype=np.int32),
             np.empty((2, room), dtype=np.int32),
-            np.zeros(2, dtype=np.int64),
             np.empty((3, room)),
         )
 

@@ -16,15 +16,19 @@ from kernels.jit import inlined, jit
 from kernels.loop import whole_ticks
 from kernels.settling import compound, price_hops, settle_hops
 
-LANES = 4
-#: Candles a tile, whole groups of 64 words: a hundred kilobytes of a table, half a megabyte of 216 bitmaps.
-TILE = 5 * 4_096
+LANES = 8
+#: Candles a tile, whole groups of 64 words: a quarter of a megabyte of a table, 1.7 of 216 bitmaps.
+TILE = 16 * 4_096
 #: Genomes and hops that are listed before they are settled. A single genome's hops always fit (`room_for_hops`).
 GENOMES_LISTED = 2_048
 HOPS_LISTED = 1 << 17
 #: Columns of the state of a lane: its genome's place in the list, position, hops so far, where its words and its two tables
 #: (one candle on) begin.
 PLACE, AT, COUNT, WORDS, GUARD, AIM = range(6)
+#: Columns of the plan of a genome: rows of its first three rules, where its further rules begin and end, rows of its guard's
+#: and its aim's tables, row of its sizes, whether it is long, and on margin.
+MORE, LAST, GUARD_ROW, AIM_ROW, SIZE_ROW, LONG, MARGIN = range(3, 10)
+PLAN_COLUMNS = 10
 NOWHERE = np.uint64(1 << 62)
 NO_WORD = np.uint64(0)
 #: Of 64 candles a word and 64 words a word of the summary.
@@ -77,17 +81,19 @@ def hop_until_done(state, words, summaries, tables, limit, longest, entered, lef
                 continue
             w = at >> SIX
             near = (words[row + w] >> (at & WITHIN)) << (at & WITHIN)
-            # Both ways are computed before one is chosen: whether the first word has a bit is a coin toss.
+            # Whether the first word has a bit is a coin toss: what is chosen is where to look, which is no branch, and not
+            # what was found, which would become one. The fence lies ahead of both.
             v = w + ONE
             s = v >> SIX
             groups = (summaries[row + s] >> (v & WITHIN)) << (v & WITHIN)
-            while groups == NO_WORD and near == NO_WORD:
+            while groups == NO_WORD:
                 s += ONE
                 groups = summaries[row + s]
-            v = (s << SIX) + trailing_zeros(groups) if near == NO_WORD else w
-            far = words[row + v]
-            word = far if near == NO_WORD else near
-            t = (v << SIX) + trailing_zeros(word)
+            v = (s << SIX) + trailing_zeros(groups)
+            here = near != NO_WORD
+            v = w if here else v
+            shift = at & WITHIN if here else NO_WORD
+            t = (v << SIX) + trailing_zeros((words[row + v] >> shift) << shift)
             if t >= limit:
                 mine[AT] = limit
                 done = True
@@ -104,9 +110,31 @@ def hop_until_done(state, words, summaries, tables, limit, longest, entered, lef
 
 
 @jit
-def list_tile(order, genomes, index, kind_of, slots, bits, enterable, tables, start, limit, words, summaries, state, entered,
+def plan_walks(order, genomes, index, kind_of, slots, size_rows, plans):
+    """plans[j] = what the walk of genome order[j] needs to know. In place.
+
+    The genomes lie anywhere: a loop of its own fetches several at a time, where a walk would wait for each.
+    """
+    for j in range(len(order)):
+        g = genomes[order[j]]
+        kind = kind_of[order[j]]
+        long = g.long_exit > g.long_entry
+        first, last = (g.long_entry, g.long_exit) if long else (g.short_entry, g.short_exit)
+        b = 0 if long else 4
+        plan = plans[j]
+        for k in range(3):
+            plan[k] = index[min(first + k, last - 1)]
+        plan[MORE], plan[LAST] = first + 3, last
+        plan[GUARD_ROW], plan[AIM_ROW] = slots[kind, b + STOP_AT], slots[kind, b + AIM_AT]
+        plan[SIZE_ROW] = size_rows[kind]
+        plan[LONG] = 1 if long else 0
+        plan[MARGIN] = 1 if not long or g.leverage > 1.0 else 0
+
+
+@jit
+def list_tile(plans, index, bits, enterable, tables, start, limit, words, summaries, state, entered,
               left_as, longest, at, begins, counts, used, most, listed_in, listed_as):  # fmt: skip
-    """List the hops that enter from `start` to before `limit` of every genome of `order`, from where at[j] says on; moves
+    """List the hops that enter from `start` to before `limit` of every genome of `plans`, from where at[j] says on; moves
     at[j] on. Returns the places used of `listed_in` and `listed_as` (int32[most or more]), or -1 when they do not do.
 
     begins[j] and counts[j] say where the hops of genome j lie. In place; the rest is scratch of `hop_in_lanes`.
@@ -132,20 +160,16 @@ def list_tile(order, genomes, index, kind_of, slots, bits, enterable, tables, st
                 used += count
                 mine[AT] = NOWHERE
                 busy -= 1
-            while waiting < len(order) and at[waiting] >= limit:
+            while waiting < len(plans) and at[waiting] >= limit:
                 # It is in a position over the whole tile.
                 counts[waiting] = 0
                 waiting += 1
-            if waiting < len(order):
-                i = order[waiting]
-                g = genomes[i]
-                kind = kind_of[i]
-                long = g.long_exit > g.long_entry
-                first, last = (g.long_entry, g.long_exit) if long else (g.short_entry, g.short_exit)
-                b = 0 if long else 4
-                join_and_summarise(bits, index, first, last, enterable, at[waiting], limit, words[lane], summaries[lane])
+            if waiting < len(plans):
+                plan = plans[waiting]
+                join_and_summarise(bits, plan, index, plan[MORE], plan[LAST], enterable, at[waiting], limit, words[lane],
+                                   summaries[lane])  # fmt: skip
                 mine[PLACE], mine[AT], mine[COUNT], mine[WORDS] = waiting, at[waiting], 0, lane * words.shape[1]
-                mine[GUARD], mine[AIM] = slots[kind, b + STOP_AT] * n + 1, slots[kind, b + AIM_AT] * n + 1
+                mine[GUARD], mine[AIM] = plan[GUARD_ROW] * n + 1, plan[AIM_ROW] * n + 1
                 waiting += 1
                 busy += 1
         if busy == 0:
@@ -154,53 +178,42 @@ def list_tile(order, genomes, index, kind_of, slots, bits, enterable, tables, st
                        np.uint64(longest), entered, left_as)  # fmt: skip
 
 
-@inlined
-def entry_costs(g, costs):
-    """(long, margin, costs due at entry as a fraction of notional)."""
-    long = g.long_exit > g.long_entry
-    margin = not long or g.leverage > 1.0
-    return long, margin, costs.taker_frac + costs.opening_frac if margin else costs.taker_frac
-
-
 @jit
-def price_tile(order, genomes, kind_of, slots, size_rows, fills, sizes, costs, time_ms, stop, ends, begins, counts, rows, held,
-               listed_in, listed_as, money):  # fmt: skip
+def price_tile(plans, fills, sizes, costs, time_ms, stop, ends, begins, counts, held, listed_in, listed_as,
+               money):  # fmt: skip
     """Price the hops of a tile for all genomes whose sizes are known, into `money`; adds to held[j]. In place.
 
     ends[j] becomes the fill of a hop that the window's end ends (`ends[-1]`: of a short one, `ends[-2]`: of a long one).
     """
-    for j in range(len(order)):
+    for j in range(len(plans)):
         if counts[j] == 0:
             continue
-        g = genomes[order[j]]
-        kind = kind_of[order[j]]
-        long, margin, cost_frac = entry_costs(g, costs)
+        plan = plans[j]
+        long = plan[LONG] == 1
         first, last = begins[j], begins[j] + counts[j]
         if listed_as[last - 1] >> 2 >= stop:
             # As a guard within the last candle, but for the price.
             listed_as[last - 1] = 4 * (stop - 1) + 2
             ends[j] = ends[-2] if long else ends[-1]
-        if size_rows[kind] >= 0:
-            b = 0 if long else 4
-            rows[0], rows[1] = slots[kind, b + STOP_AT], slots[kind, b + AIM_AT]
+        if plan[SIZE_ROW] >= 0:
+            margin = plan[MARGIN] == 1
+            cost_frac = costs.taker_frac + costs.opening_frac if margin else costs.taker_frac
             held[j] += price_hops(
-                listed_in, listed_as, first, last, ends[j], rows, fills, sizes[size_rows[kind]], long, margin, cost_frac,
-                costs, time_ms, money,
+                listed_in, listed_as, first, last, ends[j], plan[GUARD_ROW:], fills, sizes[plan[SIZE_ROW]], long, margin,
+                cost_frac, costs, time_ms, money,
             )  # fmt: skip
 
 
 @jit
-def settle_one(j, i, tiles, genomes, kind_of, slots, size_rows, fills, costs, time_ms, open_, candles, ends, begins, counts,
-               rows, held, listed_in, listed_as, entered, left_as, money, returns, out):  # fmt: skip
-    """Settle genome i, the j-th of the list, into the row `out`. In place; False when an entry was refused on the way."""
-    g = genomes[i]
-    kind = kind_of[i]
-    if size_rows[kind] >= 0:
-        if compound(j, tiles, begins, counts, held[j], g.amount, costs, candles, money, returns, out):
-            return True
-    long, margin, cost_frac = entry_costs(g, costs)
-    b = 0 if long else 4
-    rows[0], rows[1] = slots[kind, b + STOP_AT], slots[kind, b + AIM_AT]
+def settle_one(j, plan, g, tiles, fills, costs, time_ms, open_, candles, ends, begins, counts, held, listed_in, listed_as,
+               entered, left_as, money, returns, out):  # fmt: skip
+    """Settle genome `g`, the j-th of the list, into the row `out`. In place; False when an entry was refused on the way."""
+    if plan[SIZE_ROW] >= 0 and compound(
+        j, tiles, begins, counts, held[j], g.amount, costs, candles, money, returns, out
+    ):  # fmt: skip
+        return True
+    margin = plan[MARGIN] == 1
+    cost_frac = costs.taker_frac + costs.opening_frac if margin else costs.taker_frac
     hops = 0
     for s in range(tiles):
         for k in range(counts[s, j]):
@@ -208,21 +221,22 @@ def settle_one(j, i, tiles, genomes, kind_of, slots, size_rows, fills, costs, ti
             left_as[hops] = listed_as[begins[s, j] + k]
             hops += 1
     return settle_hops(
-        g, entered, left_as, hops, ends[j], rows, fills, long, margin, cost_frac, costs, time_ms, open_, candles, returns, out
-    )
+        g, entered, left_as, hops, ends[j], plan[GUARD_ROW:], fills, plan[LONG] == 1, margin, cost_frac, costs, time_ms, open_,
+        candles, returns, out,
+    )  # fmt: skip
 
 
 @jit
 def hop_in_lanes(order, genomes, index, kind_of, factors, slots, size_rows, bits, enterable, tables, fills, sizes, costs,
                  time_ms, open_, close, edges, later, small, large, shifts, start, stop, tile, words, summaries, state, ends,
-                 lists, segments, hops, listed, rows, money, returns, out):  # fmt: skip
+                 plans, lists, segments, hops, listed, money, returns, out):  # fmt: skip
     """Rows out[i] for every i of `order`, all of which `fits_a_lane`, over one window. In place.
 
     `size_rows` (R,): the row of `sizes` of every combination, -1 where sizes depend on the equity. `tile`: candles, whole
     groups of 64 words. Scratch: `words` and `summaries` uint64[LANES, W'] (entries, and which words have any), `state`
-    uint64[LANES, 6], `ends` float64[GENOMES_LISTED + 2], `lists` int64[2, GENOMES_LISTED], `segments` int64[2, tiles of the
-    window, GENOMES_LISTED], `hops` int32[2, LANES x longest window], `listed` int32[2, room_for_hops], `rows` int64[2],
-    `money` float64[3, room_for_hops], `returns` float64[longest window].
+    uint64[LANES, 6], `ends` float64[GENOMES_LISTED + 2], `plans`
+    int64[GENOMES_LISTED, PLAN_COLUMNS], `lists` int64[2, GENOMES_LISTED], `segments` int64[2, tiles of the
+    window, GENOMES_LISTED], `hops` int32[2, LANES x longest window], `listed` int32[2, room_for_hops], `money` float64[3, room_for_hops], `returns` float64[longest window].
     """
     limit, longest = stop - 1, len(returns)
     scale, slip = costs[0].tick_scale, costs[0].slippage_frac
@@ -233,6 +247,8 @@ def hop_in_lanes(order, genomes, index, kind_of, factors, slots, size_rows, bits
     done, together = 0, GENOMES_LISTED
     while done < len(order):
         part = order[done : done + together]
+        plan = plans[: len(part)]
+        plan_walks(part, genomes, index, kind_of, slots, size_rows, plan)
         at[: len(part)] = start
         held[: len(part)] = 0
         ends[: len(part)] = 0.0
@@ -243,12 +259,12 @@ def hop_in_lanes(order, genomes, index, kind_of, factors, slots, size_rows, bits
             last = min((first // tile + 1) * tile, limit)
             begun = used
             used = list_tile(
-                part, genomes, index, kind_of, slots, bits, enterable, tables, first, last, words, summaries, state, hops[0],
-                hops[1], longest, at, begins[tiles], counts[tiles], begun, listed.shape[1], listed[0], listed[1],
+                plan, index, bits, enterable, tables, first, last, words, summaries, state, hops[0], hops[1], longest, at,
+                begins[tiles], counts[tiles], begun, listed.shape[1], listed[0], listed[1],
             )  # fmt: skip
             if used > begun:
-                price_tile(part, genomes, kind_of, slots, size_rows, fills, sizes, costs[0], time_ms, stop, ends,
-                           begins[tiles], counts[tiles], rows, held, listed[0], listed[1], money)  # fmt: skip
+                price_tile(plan, fills, sizes, costs[0], time_ms, stop, ends, begins[tiles], counts[tiles], held, listed[0],
+                           listed[1], money)  # fmt: skip
             first = last
             tiles += 1
         if used < 0:
@@ -257,14 +273,11 @@ def hop_in_lanes(order, genomes, index, kind_of, factors, slots, size_rows, bits
             continue
         for j in range(len(part)):
             i = part[j]
-            if not settle_one(j, i, tiles, genomes, kind_of, slots, size_rows, fills, costs[0], time_ms, open_, stop - start,
-                              ends, begins, counts, rows, held, listed[0], listed[1], hops[0], hops[1], money, returns,
-                              out[i]):  # fmt: skip
-                g = genomes[i]
-                long = g.long_exit > g.long_entry
-                low, high = (g.long_entry, g.long_exit) if long else (g.short_entry, g.short_exit)
+            if not settle_one(j, plan[j], genomes[i], tiles, fills, costs[0], time_ms, open_, stop - start, ends, begins, counts,
+                              held, listed[0], listed[1], hops[0], hops[1], money, returns, out[i]):  # fmt: skip
                 entries, summary = words[0], summaries[0]
-                join_and_summarise(bits, index, low, high, enterable, start, limit, entries, summary)
-                hop(g, kind_of[i], factors, slots, tables, costs[0], time_ms, open_, close, edges, later, small, large, shifts,
-                    entries, summary, entries, entries, entries, start, stop, returns, out[i])  # fmt: skip
+                join_and_summarise(bits, plan[j], index, plan[j, MORE], plan[j, LAST], enterable, start, limit, entries,
+                                   summary)  # fmt: skip
+                hop(genomes[i], kind_of[i], factors, slots, tables, costs[0], time_ms, open_, close, edges, later, small, large,
+                    shifts, entries, summary, entries, entries, entries, start, stop, returns, out[i])  # fmt: skip
         done += len(part)
