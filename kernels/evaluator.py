@@ -28,10 +28,11 @@ from kernels.sizes import SizeTables
 from kernels.tables import TABLE_BYTES, WORTH, TouchTables
 from kernels.terms import check_window
 
-#: Candles x genomes a compiled call: at fifty nanoseconds each, the worst there is, half a second. In lanes a hop takes
-#: a fifth of that.
+#: Candles x genomes a compiled call: at fifty nanoseconds each, the worst there is, half a second. Lanes end theirs by
+#: themselves.
 VISITS_PER_CALL = 10_000_000
-LANE_VISITS_PER_CALL = 12 * VISITS_PER_CALL
+#: Parts of the work a thread: the last to finish keeps the others waiting for a part of its share alone.
+PARTS_A_THREAD = 4
 
 #: Bitmaps filled together: their operands must fit the feature matrix.
 RULES_AT_ONCE = 64
@@ -144,11 +145,11 @@ class CompiledEvaluator(PlainEvaluator):
         mark_lanes(order, genomes[0], genomes[2], genomes[3], genomes[4], in_lanes)
         longest = max(w.stop - w.start for w in windows)
         jobs = []
-        for kernel, some, visits in (
-            (hop_in_lanes, order[in_lanes], LANE_VISITS_PER_CALL),
-            (hop_batch, order[~in_lanes], VISITS_PER_CALL),
-        ):
-            step = max(1, min(visits // longest, -(-len(some) // self._threads)))
+        parts = 1 if self._threads == 1 else PARTS_A_THREAD * self._threads
+        for kernel, some in ((hop_in_lanes, order[in_lanes]), (hop_batch, order[~in_lanes])):
+            step = max(1, -(-len(some) // parts))
+            if kernel is hop_batch:
+                step = max(1, min(step, VISITS_PER_CALL // longest))
             for w, window in enumerate(windows):
                 jobs += [(kernel, some[i : i + step], window, out[w]) for i in range(0, len(some), step)]
         if self._threads == 1 or len(jobs) == 1:
@@ -202,11 +203,13 @@ class CompiledEvaluator(PlainEvaluator):
             window.start, window.stop,
         )  # fmt: skip
         if kernel is hop_in_lanes:
-            kernel(
-                order, records, index, place, factors, slots, sizes, self._bits.bits, self._enterable, touch.tables,
-                touch.fills, self._sizes.tables, *common, self._tile, words[:LANES],
-                words[LANES : 2 * LANES], *of_lanes, returns, rows,
-            )  # fmt: skip
+            done = 0
+            while done < len(order):
+                done += kernel(
+                    order[done:], records, index, place, factors, slots, sizes, self._bits.bits, self._enterable, touch.tables,
+                    touch.fills, self._sizes.tables, *common, self._tile, words[:LANES],
+                    words[LANES : 2 * LANES], *of_lanes, returns, rows,
+                )  # fmt: skip
         else:
             kernel(
                 order, records, index, place, factors, slots, self._bits.bits, self._enterable, touch.tables, *common,

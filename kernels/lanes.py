@@ -16,12 +16,15 @@ from kernels.jit import inlined, jit
 from kernels.loop import whole_ticks
 from kernels.settling import compound, price_hops, settle_hops
 
-LANES = 8
+LANES = 4
 #: Candles a tile, whole groups of 64 words: a quarter of a megabyte of a table, 1.7 of 216 bitmaps.
 TILE = 16 * 4_096
-#: Genomes and hops that are listed before they are settled. A single genome's hops always fit (`room_for_hops`).
+#: Genomes and hops that are listed before they are settled: as many as memory allows, as they share what a tile loads. A
+#: single genome's hops always fit (`room_for_hops`).
 GENOMES_LISTED = 2_048
-HOPS_LISTED = 1 << 17
+HOPS_LISTED = 1 << 20
+#: Hops after which a call returns, and words that it joins: a tenth of a second each.
+HOPS_PER_CALL, WORDS_PER_CALL = 4 << 20, 1 << 28
 #: Columns of the state of a lane: its genome's place in the list, position, hops so far, where its words and its two tables
 #: (one candle on) begin.
 PLACE, AT, COUNT, WORDS, GUARD, AIM = range(6)
@@ -230,13 +233,14 @@ def settle_one(j, plan, g, tiles, fills, costs, time_ms, open_, candles, ends, b
 def hop_in_lanes(order, genomes, index, kind_of, factors, slots, size_rows, bits, enterable, tables, fills, sizes, costs,
                  time_ms, open_, close, edges, later, small, large, shifts, start, stop, tile, words, summaries, state, ends,
                  plans, lists, segments, hops, listed, money, returns, out):  # fmt: skip
-    """Rows out[i] for every i of `order`, all of which `fits_a_lane`, over one window. In place.
+    """Rows out[i] for the first genomes i of `order`, all of which `fits_a_lane`, over one window. In place; returns how many
+    are done, at least one: a call is to end soon.
 
     `size_rows` (R,): the row of `sizes` of every combination, -1 where sizes depend on the equity. `tile`: candles, whole
     groups of 64 words. Scratch: `words` and `summaries` uint64[LANES, W'] (entries, and which words have any), `state`
-    uint64[LANES, 6], `ends` float64[GENOMES_LISTED + 2], `plans`
-    int64[GENOMES_LISTED, PLAN_COLUMNS], `lists` int64[2, GENOMES_LISTED], `segments` int64[2, tiles of the
-    window, GENOMES_LISTED], `hops` int32[2, LANES x longest window], `listed` int32[2, room_for_hops], `money` float64[3, room_for_hops], `returns` float64[longest window].
+    uint64[LANES, 6], `ends` float64[GENOMES_LISTED + 2], `plans` int64[GENOMES_LISTED, PLAN_COLUMNS], `lists` int64[2,
+    GENOMES_LISTED], `segments` int64[2, tiles of the window, GENOMES_LISTED], `hops` int32[2, LANES x longest window],
+    `listed` int32[2, room_for_hops], `money` float64[3, room_for_hops], `returns` float64[longest window].
     """
     limit, longest = stop - 1, len(returns)
     scale, slip = costs[0].tick_scale, costs[0].slippage_frac
@@ -245,7 +249,8 @@ def hop_in_lanes(order, genomes, index, kind_of, factors, slots, size_rows, bits
     at, held = lists[0], lists[1]
     begins, counts = segments[0], segments[1]
     done, together = 0, GENOMES_LISTED
-    while done < len(order):
+    hops_done = 0
+    while done < len(order) and hops_done < HOPS_PER_CALL and done * ((stop - start) >> 6) < WORDS_PER_CALL:
         part = order[done : done + together]
         plan = plans[: len(part)]
         plan_walks(part, genomes, index, kind_of, slots, size_rows, plan)
@@ -281,3 +286,5 @@ def hop_in_lanes(order, genomes, index, kind_of, factors, slots, size_rows, bits
                 hop(genomes[i], kind_of[i], factors, slots, tables, costs[0], time_ms, open_, close, edges, later, small, large,
                     shifts, entries, summary, entries, entries, entries, start, stop, returns, out[i])  # fmt: skip
         done += len(part)
+        hops_done += used
+    return done

@@ -36,7 +36,9 @@ def fill_sizes(open_, long, amount, leverage, costs, out):
 class SizeTables:
     """Tables float64[rows, n, 2] of `fill_sizes`, built once `worth` genomes have asked for one; starts afresh when full."""
 
-    def __init__(self, open_: NDArray[np.float64], costs: NDArray[np.void], worth: float, limit: int = SIZE_BYTES) -> None:
+    def __init__(
+        self, open_: NDArray[np.float64], costs: NDArray[np.void], worth: float, limit: int = SIZE_BYTES
+    ) -> None:
         n = len(open_)
         self._open, self._costs, self._worth = open_, costs, worth
         self._most = limit // (16 * n)
