@@ -3,8 +3,11 @@
 A level depends on the entry's open alone, so that one table of int32[n] serves all genomes that share stop, target,
 trailing or liquidation distance. A table holds keys: 4 x candle, +2 where the level is met within the candle and not by
 its open, +1 where it is an aim; n for the candle where there is none. The order of keys is the order of the checks within
-a candle (open beyond guard, open beyond aim, guard, aim), so that the lesser of two keys says how a position ends. Prices are held with a sign: `sign` +1 reads lows from above (a long's stop, a short's
-target), -1 reads negated highs (a long's target, a short's stop); "met" is then always "at or below" (`strict`: below).
+a candle (open beyond guard, open beyond aim, guard, aim), so that the lesser of two keys says how a position ends. (Tables
+of trailing levels hold 4 x candle alone: beside them the prices of the candle decide.)
+
+Prices are held with a sign: `sign` +1 reads lows from above (a long's stop, a short's target), -1 reads negated highs (a
+long's target, a short's stop); "met" is then always "at or below" (`strict`: below).
 
 Entries are visited from the last to the first with a stack of the running minima that lie ahead: values grow towards
 its top, so that the first candle at or below a level is found by bisection, mostly at the place found last.
