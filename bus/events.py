@@ -9,8 +9,9 @@ import msgspec
 
 from domain.candles import DatasetInfo
 from domain.genome import Genome
-from domain.results import Find
+from domain.results import Distribution, Find
 from domain.specs import CampaignSpec, Distinct, SearchSpec
+from domain.tasks import Task
 
 
 class EventData(msgspec.Struct, frozen=True):
@@ -77,11 +78,12 @@ class CampaignFinished(EventData, frozen=True):
 
 
 class UnitOpened(EventData, frozen=True):
-    """One unit of the campaign, with the seed that its outcome depends on."""
+    """One unit of the campaign: what it does, and the seed that its outcome depends on."""
 
     campaign: str
     index: int
     seed: int
+    task: Task
 
 
 class ReplicaQueued(EventData, frozen=True):
@@ -150,7 +152,10 @@ class ReplicaRequested(EventData, frozen=True):
 
 
 class UnitValidated(EventData, frozen=True):
-    """`owners` gave bit-equal outcomes and the independent reference agreed on the finds."""
+    """`owners` gave bit-equal outcomes and the independent reference agreed on the finds.
+
+    `distribution`: of all genomes of an exhaustive unit, null for any other.
+    """
 
     campaign: str
     index: int
@@ -161,6 +166,7 @@ class UnitValidated(EventData, frozen=True):
     evaluated: int
     tried_sha256: str
     finds: tuple[Find, ...]
+    distribution: Distribution | None = None
 
 
 class UnitInconclusive(EventData, frozen=True):

@@ -1,4 +1,4 @@
-"""What is asked for: windows, the search of one unit, a campaign, and the work item that a miner pulls."""
+"""What is asked for: windows, the search of one unit, and a campaign."""
 
 import itertools
 from typing import Literal
@@ -7,11 +7,16 @@ import msgspec
 
 from domain.errors import BadInput
 from domain.execution import ExecutionModel, validate_execution
-from domain.grammar import load_grammar
-from domain.hashing import content_hash, derived_id, derived_seed
+from domain.grammar import load_grammar, search_space
+from domain.hashing import content_hash, derived_id
 from domain.risk import RISK_LEVELS, Level
+from domain.sweep import check_sweep
 
 Distinct = Literal["host", "slot"]
+Method = Literal["evolve", "sweep"]
+#: What survives: the highest net return, or whatever nothing else beats in return, Sharpe ratio, drawdown and trades at once.
+Select = Literal["return", "pareto"]
+SELECTS: tuple[Select, ...] = ("return", "pareto")
 MIN_CANDLES = 2_000
 
 
@@ -44,7 +49,11 @@ def split_windows(candles: int, last: int = 0, walks: int = 4) -> Windows:
 
 
 class SearchSpec(msgspec.Struct, frozen=True):
-    """All that the outcome of a unit depends on, beside its seed and the kernel version."""
+    """All that the outcome of a unit depends on, beside its seed and the kernel version.
+
+    The search ends after `generations`, or after `patience` of them without a better best. A population whose own best has
+    not become better for `restart_after` generations (0: never) gives way to a new one.
+    """
 
     dataset: str
     venue: str
@@ -59,38 +68,28 @@ class SearchSpec(msgspec.Struct, frozen=True):
     patience: int = 8
     trades_wanted: int = 60
     top: int = 3
+    method: Method = "evolve"
+    select: Select = "return"
+    restart_after: int = 0
 
 
 class CampaignSpec(msgspec.Struct, frozen=True):
-    """A search, how many units of it, how many distinct owners must agree on each, and the seed of all of it."""
+    """A search, how many units of it, how many distinct owners must agree on each, and the seed of all of it.
+
+    `nulls` more units repeat the whole search on series bootstrapped in blocks of `null_block` candles.
+    """
 
     search: SearchSpec
     units: int
     replicas: int = 2
     seed: int = 1
     name: str = ""
-
-
-class WorkItem(msgspec.Struct, frozen=True):
-    """One replica of one unit, as a miner pulls it; complete, so that a miner needs nothing but this and the dataset."""
-
-    campaign: str
-    unit: str
-    index: int
-    replica: int
-    replica_limit: int
-    distinct: Distinct
-    seed: int
-    search: SearchSpec
+    nulls: int = 0
+    null_block: int = 288
 
 
 def unit_id(campaign: str, index: int) -> str:
     return derived_id("unit", campaign, index)
-
-
-def unit_seed(spec: CampaignSpec, index: int) -> int:
-    """Depends on the spec, never on the campaign's id: the same campaign again has the same units."""
-    return derived_seed("unit", content_hash(spec.search), spec.seed, index)
 
 
 def strategy_id(genome: str, search: SearchSpec) -> str:
@@ -107,16 +106,41 @@ def validate_search(s: SearchSpec) -> None:
         ("patience", 1, 10_000),
         ("top", 1, 20),
         ("trades_wanted", 0, 1_000_000),
+        ("restart_after", 0, 10_000),
     ):
         if not low <= getattr(s, name) <= high:
             raise BadInput(f"{name} must be {low} to {high}, not {getattr(s, name)}")
+    if s.select not in SELECTS:
+        raise BadInput(f"select must be one of {', '.join(SELECTS)}, not {s.select}")
     load_grammar(s.grammar)
     validate_execution(s.execution)
+    if s.method == "sweep":
+        space = search_space(s.grammar, s.risk, s.venue)
+        check_sweep(s.grammar, space)
+        if s.generations != len(space.rules):
+            raise BadInput(
+                f"an exhaustive unit goes from first rule to first rule: generations must be {len(space.rules)}"
+            )
 
 
 def validate_campaign(c: CampaignSpec) -> None:
     """Raise BadInput with one clear line unless every figure is in range."""
     validate_search(c.search)
-    for name, low, high in (("units", 1, 100_000), ("replicas", 1, 9), ("seed", 0, 2**63 - 1)):
+    for name, low, high in (
+        ("units", 1, 100_000),
+        ("replicas", 1, 9),
+        ("seed", 0, 2**63 - 1),
+        ("nulls", 0, 10_000),
+        ("null_block", 1, 100_000),
+    ):
         if not low <= getattr(c, name) <= high:
             raise BadInput(f"{name} must be {low} to {high}, not {getattr(c, name)}")
+    if c.search.method == "sweep":
+        space = search_space(c.search.grammar, c.search.risk, c.search.venue)
+        pairs = len(space.stop_bps) * len(space.target_bps)
+        if c.units != pairs:
+            raise BadInput(
+                f"an exhaustive search has a unit for each stop and target: units must be {pairs}, not {c.units}"
+            )
+        if c.nulls:
+            raise BadInput("an exhaustive search leaves nothing to chance: it has no null repetitions")

@@ -239,7 +239,10 @@ def _combinations(population: Population) -> tuple[NDArray[np.int64], NDArray[np
 
 
 def warm_up() -> None:
-    """Compile, or load from the cache, every kernel with the signatures used later; seconds when nothing is cached."""
+    """Compile, or load from the cache, every kernel with the signatures used later, those of the search too; seconds when
+    nothing is cached."""
+    from kernels.evolution.warm import warm_search  # it searches with this evaluator, but not the other way round
+
     n = 64
     ramp = np.arange(n, dtype=np.int64)
     price = 1_000 + (ramp * 37) % 50
@@ -272,3 +275,4 @@ def warm_up() -> None:
     ]
     evaluator.tier1([genome, *in_a_lane], whole)
     evaluator.tier2(genome, whole[0])
+    warm_search(evaluator, n)

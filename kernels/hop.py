@@ -14,7 +14,8 @@ import numpy as np
 from kernels.bitmaps import fence, join_all, join_any, next_bit, next_bit_far, summarise
 from kernels.blocks import walk_to_touch
 from kernels.jit import inlined, jit
-from kernels.loop import level, size_in_lots, whole_ticks
+from kernels.layout import GIVEN, VOLATILITY
+from kernels.loop import fraction_after, level, noted, size_in_lots, whole_ticks
 from kernels.summary import no_sums, tally, write_row
 from kernels.terms import ROLLOVER_MS
 from kernels.trade import END, HOLDING, LIQUIDATION, RULE, STOP, TARGET, TRAILING
@@ -141,6 +142,7 @@ def hop(g, i, factors, slots, tables, costs, time_ms, open_, close, edges, later
     sums = no_sums(costs)
     count = 0
     equity = costs.start_equity
+    record = (0, 0, 0.0, 0.0)
     long = g.long_exit > g.long_entry
     both = long and g.short_exit > g.short_entry
     by_table = True
@@ -163,11 +165,13 @@ def hop(g, i, factors, slots, tables, costs, time_ms, open_, close, edges, later
         entry_price = whole_ticks(moved, long, scale) / scale
         margin = not long or leverage > 1.0
         cost_frac = taker + costs.opening_frac if margin else taker
+        if g.sizing != GIVEN:
+            fraction = fraction_after(record, g, close, t)
         budget = amount if amount > 0.0 else equity * fraction
         lots = size_in_lots(equity, budget, leverage, entry_price, cost_frac, lot_scale, costs.min_notional)
         if lots == 0.0:
-            if not (0.0 < budget <= equity):
-                break  # equity is what it is until a position is opened
+            if not (0.0 < budget <= equity) and g.sizing != VOLATILITY:
+                break  # equity, and the record of trades, are what they are until a position is opened
             t = entry
             continue
         due = stop
@@ -226,6 +230,8 @@ def hop(g, i, factors, slots, tables, costs, time_ms, open_, close, edges, later
         )
         returns[count] = pnl / equity
         equity = equity + pnl
+        if g.sizing != GIVEN:
+            record = noted(record, pnl, entry_notional)
         held = left - entry if at_open else left - entry + 1
         sums = tally(sums, pnl, equity, entry_notional, exit_notional, fees, held, costs)
         count += 1

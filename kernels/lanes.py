@@ -64,7 +64,8 @@ def fits_a_lane(g, factors, slots, i):
 def mark_lanes(order, genomes, kind_of, factors, slots, out):
     """out[k] = whether genome order[k] may be walked by `hop_in_lanes`. In place."""
     for k in range(len(order)):
-        out[k] = fits_a_lane(genomes[order[k]], factors, slots, kind_of[order[k]])
+        # Sizes that follow from the past are beyond `settle_hops`; 0 is `kernels.layout.GIVEN`.
+        out[k] = genomes[order[k]].sizing == 0 and fits_a_lane(genomes[order[k]], factors, slots, kind_of[order[k]])
 
 
 @jit

@@ -65,15 +65,15 @@ class TouchTables:
         slots = np.full(factors.shape, -1, dtype=np.int64)
         levels: dict[Key, float] = {}
         columns = []
-        for column in range(factors.shape[1]):
+        for column in np.flatnonzero(factors.any(axis=0)).tolist():
             values, inverse = np.unique(factors[:, column], return_inverse=True)
             keys = [key_of(column, float(v)) if v > 0.0 else None for v in values]
             for key, weight in zip(keys, np.bincount(inverse, weights, len(values)).tolist(), strict=True):
                 if key is not None:
                     levels[key] = levels.get(key, 0.0) + weight
-            columns.append((keys, inverse))
+            columns.append((column, keys, inverse))
         self._provide(levels)
-        for column, (keys, inverse) in enumerate(columns):
+        for column, keys, inverse in columns:
             found = np.array([-1 if k is None else self._slots.get(k, -1) for k in keys], dtype=np.int64)
             slots[:, column] = found[inverse]
         return slots

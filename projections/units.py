@@ -14,7 +14,7 @@ TABLE = Table(
         *trace("text", "id", "campaign"),
         *outcome("int", "idx"),
         # The seed is an unsigned 64-bit number, more than an SQL integer holds.
-        *outcome("text", "seed", "state", "digest", "tried_sha256"),
+        *outcome("text", "task", "seed", "state", "digest", "tried_sha256"),
         *outcome("int", "evaluated", "finds"),
         *trace("text", "owners", "outvoted", "distinct_by", "reason"),
         *trace("int", "kernel_flagged", "parked_replica"),
@@ -53,6 +53,7 @@ def _opened(view: View, seq: int, event: Fact) -> list[Put]:
     values: dict[str, Value] = {
         "campaign": d.campaign,
         "idx": d.index,
+        "task": canonical(d.task).decode(),
         "seed": str(d.seed),
         "state": words(row, "state") or "queued",
         "opened_time": event.time,

@@ -19,7 +19,7 @@ from bus.runtime import Context
 from bus.subjects import entity_filter
 from domain.errors import Unreachable
 from domain.hashing import derived_id
-from domain.specs import WorkItem, unit_seed
+from domain.tasks import WorkItem, unit_seed, unit_task
 
 log = logging.getLogger("sluice.dispatcher")
 BATCH = 200
@@ -89,7 +89,7 @@ class Feeder:
         limit = max(self.settings.replica_limit, campaign.spec.replicas)
         item = WorkItem(
             campaign.id, unit.id, unit.index, replica, limit, campaign.distinct,
-            unit_seed(campaign.spec, unit.index), campaign.spec.search,
+            unit_seed(campaign.spec, unit.index), campaign.spec.search, unit_task(campaign.spec, unit.index),
         )  # fmt: skip
         try:
             await self.bus.publish(

@@ -8,6 +8,7 @@ from bus.client import Stored
 from bus.envelope import Event
 from domain.candles import DatasetInfo
 from domain.specs import CampaignSpec, Distinct, unit_id
+from domain.tasks import unit_count
 
 Verdict = Literal["validated", "inconclusive", "parked"]
 Queue = Literal["queued", "withheld"]
@@ -102,7 +103,9 @@ class Model:
         self.requests.pop(event.subject, None)
         if event.subject in self.campaigns:
             return
-        units = [Unit(unit_id(event.subject, i), event.subject, i, data.spec.replicas) for i in range(data.spec.units)]
+        units = [
+            Unit(unit_id(event.subject, i), event.subject, i, data.spec.replicas) for i in range(unit_count(data.spec))
+        ]
         self.campaigns[event.subject] = Campaign(event.subject, data.spec, data.lane, data.distinct, event.id, units)
         self.units.update((u.id, u) for u in units)
 

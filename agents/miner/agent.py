@@ -22,8 +22,10 @@ from bus.pull import ConsumerGone, Pull
 from bus.runtime import Context
 from domain.errors import BadInput, Conflict, SluiceError, Unreachable
 from domain.results import ReplicaResult, UnitOutcome
-from domain.specs import WorkItem, validate_search
+from domain.specs import validate_search
+from domain.tasks import WorkItem
 from kernels.evaluator import warm_up
+from kernels.exhaustive import warm_up as warm_up_exhaustive
 from kernels.golden import check_golden
 from market.store import DatasetStore
 
@@ -58,6 +60,7 @@ class Miner:
         """Until told to stop. A kernel that fails its golden vectors on this machine gets no work."""
         context = self.context
         await asyncio.to_thread(warm_up)
+        await asyncio.to_thread(warm_up_exhaustive)
         await asyncio.to_thread(check_golden)
         context.state = "alive"
         pull = Pull(self.bus, "WORK", work_consumer(context.lane), batch=1, expires_s=PULL_EXPIRES_S)

@@ -1,17 +1,18 @@
-"""The compute side of one replica: a thread that steps the search, and what the event loop may see of it."""
+"""The compute side of one replica: a thread that steps the work, and what the event loop may see of it."""
 
 import logging
 import threading
 import time
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 from domain.candles import Candles
 from domain.errors import BadInput
 from domain.execution import ExecutionModel
 from domain.results import UnitOutcome
-from domain.specs import WorkItem
+from domain.tasks import Evolve, Sweep, WorkItem
 from kernels.evaluator import CompiledEvaluator
 from kernels.evolution.search import Search
+from kernels.exhaustive import ExhaustiveSearch
 
 log = logging.getLogger("sluice.miner")
 
@@ -23,6 +24,23 @@ class Snapshot(NamedTuple):
     evaluated: int
     best: float | None
     state: bytes
+
+
+class Work(Protocol):
+    """What a unit of any kind is to the thread that does it; `step` ends within a second."""
+
+    @property
+    def done(self) -> bool: ...
+    @property
+    def generation(self) -> int: ...
+    @property
+    def best(self) -> float | None: ...
+    @property
+    def evaluated(self) -> int: ...
+    def step(self) -> None: ...
+    def checkpoint(self) -> bytes: ...
+    def outcome(self) -> UnitOutcome: ...
+    def tried_bytes(self) -> bytes: ...
 
 
 class Job:
@@ -54,17 +72,31 @@ class Job:
                 written = time.monotonic()
         return search.outcome(), search.tried_bytes()
 
-    def _start(self) -> Search:
+    def _start(self) -> Work:
         """From the checkpoint, or from the beginning when it is damaged: starting over gives the same bits."""
-        spec, seed = self.item.search, self.item.seed
         if self._state:
             try:
-                return Search.resume(spec, seed, self._evaluator, self._state)
+                return self._work(self._state)
             except BadInput as e:
                 log.warning("unit %s starts over, its checkpoint cannot be used: %s", self.item.unit, e)
-        return Search(spec, seed, self._evaluator)
+        return self._work(b"")
 
-    def _snap(self, search: Search, *, with_state: bool) -> None:
+    def _work(self, state: bytes) -> Work:
+        """The work of this unit's kind, from `state` or (empty) from the beginning; BadInput when it cannot be used."""
+        item, evaluator = self.item, self._evaluator
+        match item.task:
+            case Evolve():
+                if state:
+                    return Search.resume(item.search, item.seed, evaluator, state)
+                return Search(item.search, item.seed, evaluator)
+            case Sweep() as task:
+                if state:
+                    return ExhaustiveSearch.resume(item.search, item.seed, task, evaluator, state)
+                return ExhaustiveSearch(item.search, item.seed, task, evaluator)
+            case _:
+                raise BadInput(f"this miner cannot do a unit of the kind {type(item.task).__name__}")
+
+    def _snap(self, search: Work, *, with_state: bool) -> None:
         state = search.checkpoint() if with_state else b""
         if not with_state and self.snapshot is not None and self.snapshot.state:
             return  # a checkpoint waits to be published: keep it until it is taken

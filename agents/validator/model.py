@@ -7,6 +7,7 @@ from bus import events as ev
 from bus.client import Stored
 from bus.envelope import Event
 from domain.specs import CampaignSpec, Distinct, unit_id
+from domain.tasks import unit_count
 
 
 @dataclass(frozen=True)
@@ -65,7 +66,7 @@ class Model:
         if isinstance(data, ev.CampaignOpened):
             campaign = Campaign(event.subject, data.spec, data.lane, data.distinct)
             self.campaigns[event.subject] = campaign
-            for i in range(data.spec.units):
+            for i in range(unit_count(data.spec)):
                 uid = unit_id(event.subject, i)
                 self.units.setdefault(uid, Unit(uid, event.subject, i, data.spec.replicas))
         elif isinstance(data, ev.StrategyDiscovered):

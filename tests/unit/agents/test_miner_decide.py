@@ -5,7 +5,8 @@ import pytest
 
 from agents.miner.decide import POISON_ATTEMPTS, Drop, GoBack, Poison, Take, UnitView, decide, owner_of, release
 from bus.messages import Claim
-from domain.specs import Distinct, WorkItem
+from domain.specs import Distinct
+from domain.tasks import WorkItem
 from tests.support.made import example
 
 

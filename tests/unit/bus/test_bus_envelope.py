@@ -15,7 +15,7 @@ from bus.messages import Checkpoint, Claim, Parked, Presence, Progress
 from bus.settings import Settings, StateDir
 from domain.errors import BadInput, Unreachable
 from domain.results import ReplicaResult
-from domain.specs import WorkItem
+from domain.tasks import WorkItem
 from tests.support.made import example, instances
 
 FEW = settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])

@@ -34,7 +34,8 @@ from domain.execution import ExecutionModel
 from domain.genome import Genome, Operand, Risk, Rule, RuleSet, genome_id
 from domain.hashing import derived_id, sha256_hex
 from domain.results import Find, WindowFigures
-from domain.specs import CampaignSpec, SearchSpec, split_windows, strategy_id, unit_id, unit_seed
+from domain.specs import CampaignSpec, SearchSpec, split_windows, strategy_id, unit_id
+from domain.tasks import unit_count, unit_seed, unit_task
 
 TIME = "2026-01-01T00:00:00.000Z"
 CREATED = "2026-01-01T00:00:00Z"
@@ -95,9 +96,9 @@ def open_campaign(log: EventLog, id: str, s: CampaignSpec, distinct: str = "slot
     """Request, open, all units opened; returns the unit ids."""
     log.add(CampaignRequested(s, "2030-01-01T00:00:00Z", "test"), id)
     log.add(CampaignOpened(s, "abc-np2-nb0", distinct), id)  # type: ignore[arg-type]
-    units = [unit_id(id, i) for i in range(s.units)]
+    units = [unit_id(id, i) for i in range(unit_count(s))]
     for i, unit in enumerate(units):
-        log.add(UnitOpened(id, i, unit_seed(s, i)), unit)
+        log.add(UnitOpened(id, i, unit_seed(s, i), unit_task(s, i)), unit)
     return units
 
 
