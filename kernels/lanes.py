@@ -250,7 +250,7 @@ def hop_in_lanes(order, genomes, index, kind_of, factors, slots, size_rows, bits
     at, held = lists[0], lists[1]
     begins, counts = segments[0], segments[1]
     done, together = 0, GENOMES_LISTED
-    hops_done = 0
+    hops_done = np.int64(0)
     while done < len(order) and hops_done < HOPS_PER_CALL and done * ((stop - start) >> 6) < WORDS_PER_CALL:
         part = order[done : done + together]
         plan = plans[: len(part)]

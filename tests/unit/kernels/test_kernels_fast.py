@@ -56,7 +56,9 @@ def test_lanes_agree_with_the_plain_loop_in_every_window():
     agree(in_lanes(60, sizing=Sizing(fraction_bps=10_000)), windows=windows, worth=0.0)
 
 
-@pytest.mark.parametrize("sizing", [Sizing("fixed", amount=1_000.0), Sizing(fraction_bps=5_000)], ids=["fixed", "fraction"])
+@pytest.mark.parametrize(
+    "sizing", [Sizing("fixed", amount=1_000.0), Sizing(fraction_bps=5_000)], ids=["fixed", "fraction"]
+)
 @pytest.mark.parametrize("leverage", [1, 3])
 def test_shorts_and_leverage_walk_in_lanes_where_the_stop_is_nearer_than_liquidation(sizing, leverage, monkeypatch):
     genomes = in_lanes(150, sizing=sizing, leverage=leverage)
@@ -82,7 +84,13 @@ def test_neither_tiles_nor_the_room_for_hops_change_a_bit(monkeypatch):
     always = RuleSet((Rule(CLOSE, ">", constant(0.0)),))
     small = Sizing("fixed", amount=10.0)
     genomes += [Genome("long", Risk(bps, bps, sizing=small), always) for bps in (1, 9_000)]
-    windows = [Window(0, 13_000), Window(4_095, 4_097), Window(4_096, 8_192), Window(4_000, 12_289), Window(12_999, 13_000)]
+    windows = [
+        Window(0, 13_000),
+        Window(4_095, 4_097),
+        Window(4_096, 8_192),
+        Window(4_000, 12_289),
+        Window(12_999, 13_000),
+    ]
     expected = PlainEvaluator(market, EXECUTION).tier1(genomes, windows)
     assert expected[-2, 0, T1["trades"]] > 4_000
     for tile in (4_096, 8_192, 1 << 20):
