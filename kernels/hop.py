@@ -31,7 +31,7 @@ def guard_at(touched, e, b, i, factors, slots, tables, sign, origin, open_, clos
     if factor > 0.0:
         guard = sign * level(origin, factor, sign < 0, scale)
     slot = slots[i, b + TRAIL_AT]
-    if slot >= 0 and tables[slot, e] == touched:
+    if slot >= 0 and tables[slot, e] >> 2 == touched:
         best = tables[slot + 1, e]
         price = sign * level(origin if best < 0 else close[best], factors[i, b + TRAIL_AT], sign < 0, scale)
         if price > guard:
@@ -50,16 +50,16 @@ def touched_by_table(e, b, i, slots, tables, stop):
     guarded, aimed = stop, stop
     slot = slots[i, b + STOP_AT]
     if slot >= 0:
-        guarded = np.int64(tables[slot, e])
+        guarded = np.int64(tables[slot, e]) >> 2
     slot = slots[i, b + RUIN_AT]
     if slot >= 0:
-        guarded = min(guarded, np.int64(tables[slot, e]))
+        guarded = min(guarded, np.int64(tables[slot, e]) >> 2)
     slot = slots[i, b + TRAIL_AT]
     if slot >= 0:
-        guarded = min(guarded, np.int64(tables[slot, e]))
+        guarded = min(guarded, np.int64(tables[slot, e]) >> 2)
     slot = slots[i, b + AIM_AT]
     if slot >= 0:
-        aimed = np.int64(tables[slot, e])
+        aimed = np.int64(tables[slot, e]) >> 2
     return guarded, aimed
 
 
