@@ -115,3 +115,8 @@ def validate_campaign(c: CampaignSpec) -> None:
     ):
         if not low <= getattr(c, name) <= high:
             raise BadInput(f"{name} must be {low} to {high}, not {getattr(c, name)}")
+    if c.nulls and c.search.method == "sweep":
+        raise BadInput(
+            "an exhaustive campaign takes no null repetitions: each of them would have to try the whole grammar again, and a "
+            "smaller search on series without a message would make the real find look better than it is"
+        )

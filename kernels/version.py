@@ -7,7 +7,18 @@ from importlib.metadata import version
 from pathlib import Path
 
 #: Modules of `domain` that define outcomes; the others may change without another lane.
-DOMAIN_MODULES = ("candles", "execution", "genome", "grammar", "hashing", "metrics", "results", "risk", "specs")
+DOMAIN_MODULES = (
+    "candles",
+    "execution",
+    "genome",
+    "grammar",
+    "hashing",
+    "metrics",
+    "results",
+    "risk",
+    "specs",
+    "tasks",
+)
 
 
 def lane_sources() -> list[Path]:

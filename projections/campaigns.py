@@ -91,7 +91,8 @@ def _verdict(view: View, seq: int, event: Fact) -> list[Put]:
     row = view.get("campaigns", (campaign,))
     verdict = event.type.rpartition(".")[2]
     values: dict[str, Value] = {verdict: number(row, verdict) + 1}
-    if verdict == "validated":
+    # What null repetitions try is no trial of the dataset.
+    if verdict == "validated" and event.data.index < number(row, "units") - number(row, "nulls"):
         values["evaluated"] = number(row, "evaluated") + event.data.evaluated
     return [Put("campaigns", (campaign,), values)]
 

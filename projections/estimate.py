@@ -89,7 +89,8 @@ def estimate(con: sqlite3.Connection, spec: CampaignSpec, miners: int, campaigns
     trials = round(units * _planned(spec) * (found.share if found else 1.0))
     if found is None:
         return Estimate(trials, None, None, None, 0, False, miners)
-    work_s = trials * _candles(spec) * found.s_per_genome_candle * spec.replicas
+    # A null repetition does all the searches again; its trials are none of this dataset.
+    work_s = (1 + spec.nulls) * trials * _candles(spec) * found.s_per_genome_candle * spec.replicas
     size = _find_bytes(con)
     stored = None
     if size is not None:

@@ -9,8 +9,9 @@ from domain.candles import Candles
 from domain.errors import BadInput
 from domain.execution import ExecutionModel
 from domain.results import UnitOutcome
-from domain.tasks import Evolve, WorkItem
+from domain.tasks import Evolve, Null, WorkItem
 from kernels.evaluator import CompiledEvaluator
+from kernels.evolution.null import NullSearch
 from kernels.evolution.search import Search
 
 log = logging.getLogger("sluice.miner")
@@ -88,6 +89,8 @@ class Job:
                 if state:
                     return Search.resume(item.search, item.seed, evaluator, state)
                 return Search(item.search, item.seed, evaluator)
+            case Null():
+                return NullSearch(item.search, item.seed, item.task, evaluator.candles, CompiledEvaluator, state)
             case _:
                 raise BadInput(f"this miner cannot do a unit of the kind {type(item.task).__name__}")
 

@@ -24,6 +24,7 @@ from domain.errors import BadInput, Conflict, SluiceError, Unreachable
 from domain.hashing import derived_id
 from domain.results import Find, ReplicaResult
 from domain.specs import strategy_id
+from domain.tasks import unit_seed, unit_task
 from market.store import DatasetStore
 
 log = logging.getLogger("sluice.validator")
@@ -290,9 +291,12 @@ class Validator:
         if stored is None:
             raise Unreachable(f"result {quorum.result_seq} cannot be read back")
         outcome = read_result(stored).outcome
+        task = unit_task(campaign.spec, unit.index)
         try:
+            if (outcome.dataset, outcome.seed) != (campaign.spec.search.dataset, unit_seed(campaign.spec, unit.index)):
+                raise BadInput("the answers are of another dataset or another seed")
             self.context.quiet_s = REFERENCE_S
-            differs = await asyncio.to_thread(self.reference.disagreement, outcome.finds, campaign.spec.search)
+            differs = await asyncio.to_thread(self.reference.disagreement, outcome, campaign.spec.search, task)
         except BadInput as e:
             await self._inconclusive(unit, f"owners agree, but it cannot be checked: {e}", cause, flagged=False)
             return

@@ -25,6 +25,8 @@ _FRESH_PART = 10  # one in so many is a random newcomer; twice as many once the 
 _STALLED = 3
 _MAX_STRENGTH = 4
 _RETRIES = 16
+#: Tried genomes that a unit names, so that luck can be measured on what was not chosen.
+SAMPLE = 50
 
 
 class Search:
@@ -63,6 +65,11 @@ class Search:
         return self._state.hall[0].fitness.objective if self._state.hall else None
 
     @property
+    def champion(self) -> Candidate | None:
+        """The best genome so far, by standing."""
+        return self._state.hall[0] if self._state.hall else None
+
+    @property
     def evaluated(self) -> int:
         """Distinct genomes evaluated so far."""
         return len(self._tried)
@@ -78,7 +85,7 @@ class Search:
 
     def checkpoint(self) -> bytes:
         state = self._state
-        full = State(state.generation, state.stale, state.population, state.hall, self.tried_bytes())
+        full = State(state.generation, state.stale, state.population, state.hall, self.tried_bytes(), state.sample)
         return checkpoint_bytes(self._spec, self._seed, full)
 
     def step(self) -> None:
@@ -93,11 +100,13 @@ class Search:
             new = [Candidate(key, genome, f) for (key, genome), f in zip(bred.items(), measured, strict=True)]
         self._tried.update(bred)
         hall = self._ranked([*before.hall, *(c for c in new if c.fitness.eligible)])[: spec.top]
+        sample = sorted({**dict(before.sample), **bred}.items())[:SAMPLE]
         self._state = State(
             generation=before.generation + 1,
             stale=0 if self._better(hall, before.hall) else before.stale + 1,
             population=self._ranked([*before.population[: self._elite], *new]),
             hall=hall,
+            sample=tuple(sample),
         )
 
     def outcome(self) -> UnitOutcome:
@@ -109,6 +118,7 @@ class Search:
             evaluated=self.evaluated,
             tried_sha256=sha256_hex(self.tried_bytes()),
             finds=tuple(find_for(c.genome, self._spec, self._evaluator) for c in self._state.hall),
+            sample=tuple(genome for _, genome in self._state.sample),
         )
 
     @property

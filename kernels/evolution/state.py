@@ -27,7 +27,8 @@ class State(msgspec.Struct, frozen=True, array_like=True):
     """Between two generations: no generator state, since each generation has a seed of its own.
 
     `population` ranked best first; `hall` the best eligible genomes of all so far, at most `spec.top`; `tried` the
-    sorted hashes of all that were evaluated; `stale` the generations since the best last got better.
+    sorted hashes of all that were evaluated; `stale` the generations since the best last got better; `sample` the tried
+    genomes with the smallest hashes.
     """
 
     generation: int = 0
@@ -35,6 +36,7 @@ class State(msgspec.Struct, frozen=True, array_like=True):
     population: tuple[Candidate, ...] = ()
     hall: tuple[Candidate, ...] = ()
     tried: bytes = b""
+    sample: tuple[tuple[bytes, Genome], ...] = ()
 
 
 class _Saved(msgspec.Struct, frozen=True, array_like=True):
