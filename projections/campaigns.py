@@ -1,6 +1,6 @@
 """Campaigns: what was asked for, whether it runs, what came of it."""
 
-from bus.events import CampaignFinished, CampaignOpened, CampaignRefused, CampaignRequested
+from bus.events import CampaignFinished, CampaignJudged, CampaignOpened, CampaignRefused, CampaignRequested
 from domain.hashing import canonical
 from domain.specs import CampaignSpec
 from domain.tasks import unit_count
@@ -20,6 +20,9 @@ TABLE = Table(
         *outcome("text", "seed"),
         *trace("text", "distinct_by", "requested_by", "reason", "requested_time", "opened_time", "finished_time"),
         *trace("int", "requested_seq", "opened_seq", "finished_seq", "evaluated"),
+        # What is said about luck rests on logarithms and distributions: trace, not outcome.
+        *trace("text", "judgement"),
+        *trace("int", "judged_seq", "passed"),
     ),
     outcome_if="state = 'finished'",
 )
@@ -111,6 +114,19 @@ def _finished(view: View, seq: int, event: Fact) -> list[Put]:
     return [Put("campaigns", (event.subject,), values)]
 
 
+def _judged(view: View, seq: int, event: Fact) -> list[Put]:
+    row = view.get("campaigns", (event.subject,))
+    if row is None or number(row, "judged_seq"):
+        return []
+    d: CampaignJudged = event.data
+    values: dict[str, Value] = {
+        "judgement": canonical(d.judgement).decode(),
+        "judged_seq": seq,
+        "passed": sum(s.passed for s in d.judgement.strategies),
+    }
+    return [Put("campaigns", (event.subject,), values)]
+
+
 MODEL = ReadModel(
     TABLE,
     {
@@ -118,6 +134,7 @@ MODEL = ReadModel(
         "mining.campaign.refused": _refused,
         "mining.campaign.opened": _opened,
         "mining.campaign.finished": _finished,
+        "mining.campaign.judged": _judged,
         "mining.unit.validated": _verdict,
         "mining.unit.inconclusive": _verdict,
         "mining.unit.parked": _verdict,

@@ -11,6 +11,8 @@ import msgspec
 
 from domain.candles import DatasetInfo
 from domain.errors import BadInput
+from domain.judgement import Judgement
+from domain.judgement_words import campaign_words
 from projections.agents import UNKNOWN_EXIT
 from projections.files import snapshot
 
@@ -65,8 +67,9 @@ def campaigns(con: sqlite3.Connection, limit: int = MAX_ROWS, offset: int = 0) -
 
 def campaign_row(row: Json) -> Json:
     """A row of the table in the shape of the JSON contract."""
-    keep = {k: v for k, v in row.items() if k not in ("spec", "granularity_s", "seed", "distinct_by")}
+    keep = {k: v for k, v in row.items() if k not in ("spec", "granularity_s", "seed", "distinct_by", "judgement")}
     return keep | {
+        "passed": row["passed"] if row["judged_seq"] else None,
         "seed": int(row["seed"] or 0),
         "granularity": granularity_label(row["granularity_s"]),
         "distinct": row["distinct_by"],
@@ -79,7 +82,14 @@ def campaign(con: sqlite3.Connection, id: str) -> Json | None:
         found = rows(con, "SELECT * FROM campaigns WHERE id = ?", (id,))
         if not found:
             return None
-        return campaign_row(found[0]) | {"spec": found[0]["spec"], "units_by_state": unit_counts(con, id)}
+        said = found[0]["judgement"]
+        judgement = msgspec.json.decode(said, type=Judgement) if said else None
+        return campaign_row(found[0]) | {
+            "spec": found[0]["spec"],
+            "units_by_state": unit_counts(con, id),
+            "judgement": msgspec.json.decode(said) if said else None,
+            "luck": campaign_words(judgement) if judgement else [],
+        }
 
 
 def units(
