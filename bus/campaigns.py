@@ -25,7 +25,7 @@ def execution_for(info: DatasetInfo) -> ExecutionModel:
 
 def campaign_spec(
     digest: str, info: DatasetInfo, *, units: int, replicas: int, seed: int, risk: Level, population: int, generations: int,
-    candles: int, grammar: str, name: str,
+    candles: int, grammar: str, name: str, nulls: int = 0,
 ) -> CampaignSpec:  # fmt: skip
     """A validated spec over the dataset's last `candles` candles (0 = all); BadInput says what does not fit."""
     if risk not in RISK_LEVELS:
@@ -43,7 +43,7 @@ def campaign_spec(
         generations=generations,
         trades_wanted=RISK_LEVELS[risk].trades_wanted,
     )
-    spec = CampaignSpec(search, units, replicas, seed, name)
+    spec = CampaignSpec(search, units, replicas, seed, name, nulls)
     validate_campaign(spec)
     return spec
 

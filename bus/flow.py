@@ -20,7 +20,7 @@ class Flow(NamedTuple):
 
 FLOW: dict[str, Flow] = {
     "data.dataset.imported": Flow(("cli",), ("cli", "dispatcher", "validator")),
-    "data.holdout.looked": Flow(("cli", "dispatcher"), ("cli", "dispatcher", "validator")),
+    "data.holdout.looked": Flow(("cli", "dispatcher"), ("cli", "validator")),
     "data.walk_forward.looked": Flow(("cli",), ("validator",)),
     "cmd.campaign.requested": Flow(("cli", "web"), ("dispatcher",)),
     "mining.campaign.refused": Flow(("dispatcher",), ("cli", "dispatcher")),

@@ -92,6 +92,16 @@ def campaign(con: sqlite3.Connection, id: str) -> Json | None:
         }
 
 
+def campaign_by_prefix(con: sqlite3.Connection, id: str) -> Json | None:
+    """One campaign by its id or by a beginning of it (8 signs or more)."""
+    if len(id) < 8:
+        return None
+    found = con.execute("SELECT id FROM campaigns WHERE id BETWEEN ? AND ? LIMIT 2", (id, id + "g")).fetchall()
+    if len(found) > 1:
+        raise BadInput(f"more than one campaign begins with {id}; give more of its id")
+    return campaign(con, found[0][0]) if found else None
+
+
 def units(
     con: sqlite3.Connection, campaign: str = "", state: str = "", limit: int = MAX_ROWS, offset: int = 0
 ) -> list[Json]:

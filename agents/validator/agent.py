@@ -46,8 +46,7 @@ class Validator:
             self.bus, "validator", f"{context.host}.{context.name}.{context.started}", context.settings.lease_ttl_s
         )
         self.loop = asyncio.get_running_loop()
-        self.judging = Judging(self.bus, self.store, self.model)
-        self.judgement: asyncio.Task[None] | None = None
+        self.judging = Judging(context, self.store, self.model)
 
     def _load(self, sha256: str) -> Candles:
         """Called from the reference's thread."""
@@ -84,7 +83,7 @@ class Validator:
         try:
             while not self.context.stop.is_set() and await self.lease.hold():
                 await self._judge_due()
-                self._judge_finished()
+                self.judging.go_on()
                 await self.log.follow(0.001)
                 for stored in await claims.next(0.02):
                     await self._persistently(self._on_claim, stored, "CLAIM")
@@ -94,7 +93,7 @@ class Validator:
                     self.context.step(RESULT=stored.seq)
         finally:
             self.context.positions.pop("RESULT", None)
-            await self._stop_judging()
+            await self.judging.stop()
             await claims.close()
             await results.close()
 
@@ -332,49 +331,6 @@ class Validator:
         data = ev.UnitInconclusive(unit.campaign, unit.index, reason, flagged)
         fresh = [e for e in more if await self.bus.last("EVENTS", e.nats_subject()) is None]
         await self._append(unit, self._event(data, unit.id, campaign=unit.campaign, cause=cause), *fresh)
-
-    # -- campaigns ------------------------------------------------------------------------------------------------
-
-    def _judge_finished(self) -> None:
-        """One campaign at a time, beside everything else."""
-        if self.judgement is not None and not self.judgement.done():
-            return
-        waiting = self.model.to_judge()
-        self.judgement = asyncio.create_task(self._judge_campaign(waiting[0])) if waiting else None
-
-    async def _judge_campaign(self, campaign: Campaign) -> None:
-        try:
-            try:
-                data = ev.CampaignJudged(await self.judging.judgement(campaign))
-            except BadInput as e:
-                return await self._set_aside(campaign, str(e))
-            event = self._event(data, campaign.id, campaign=campaign.id, cause=campaign.finished_id)
-            await self.bus.append(event, Expect(event.nats_subject(), 0))
-            campaign.judged = True
-            self.context.done += 1
-        except Conflict:
-            campaign.judged = True  # by another validator: its event is read next
-        except Unreachable as e:
-            log.warning("campaign %s cannot be judged now: %s", campaign.id, e)
-            await self.context.idle(2.0)
-        except Exception as e:
-            log.exception("campaign %s cannot be judged", campaign.id)
-            await self._set_aside(campaign, repr(e))
-
-    async def _set_aside(self, campaign: Campaign, reason: str) -> None:
-        """A campaign that cannot be judged stays without a judgement; its reason lies in PARKED."""
-        log.error("campaign %s cannot be judged: %s", campaign.id, reason)
-        stored = await self.bus.get("EVENTS", campaign.finished_seq)
-        if stored is not None:
-            await park(self.bus, "EVENTS", stored, f"no judgement: {reason}", "validator")
-        campaign.judged = True
-
-    async def _stop_judging(self) -> None:
-        """The process that computes ends with the task."""
-        task, self.judgement = self.judgement, None
-        if task is not None:
-            task.cancel()
-            await asyncio.gather(task, return_exceptions=True)
 
     async def _strategies(
         self, finds: tuple[Find, ...], campaign: Campaign, unit: Unit, cause: str, *, validated: bool

@@ -10,12 +10,14 @@ from agents.datasets import load_dataset
 from agents.validator.answers import read_result
 from agents.validator.model import Campaign, Model, Unit
 from bus import events as ev
-from bus.client import Bus
-from bus.envelope import read_event
+from bus.client import Expect
+from bus.envelope import make_event, read_event
+from bus.parking import park
+from bus.runtime import Context
 from bus.subjects import event_subject
-from domain.errors import BadInput, Unreachable
+from domain.errors import BadInput, Conflict, Unreachable
 from domain.genome import Genome
-from domain.hashing import content_hash
+from domain.hashing import content_hash, derived_id
 from domain.judgement import Judgement
 from domain.results import Find, NullOutcome
 from kernels.evaluation.gates import find_standing
@@ -31,8 +33,57 @@ class Judging:
     """Gathers what a judgement rests on and has it computed in a process of its own: numba stays out of the validator, and
     a judgement holds up no verdict on units."""
 
-    def __init__(self, bus: Bus, store: DatasetStore, model: Model) -> None:
-        self._bus, self._store, self._model = bus, store, model
+    def __init__(self, context: Context, store: DatasetStore, model: Model) -> None:
+        self._context, self._bus, self._store, self._model = context, context.bus, store, model
+        self._task: asyncio.Task[None] | None = None
+
+    def go_on(self) -> None:
+        """Take up the next finished campaign, one at a time, beside everything else that the validator does."""
+        if self._task is None or self._task.done():
+            waiting = self._model.to_judge()
+            self._task = asyncio.create_task(self._judge(waiting[0])) if waiting else None
+
+    async def stop(self) -> None:
+        """The process that computes ends with the task."""
+        task, self._task = self._task, None
+        if task is not None:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+
+    async def _judge(self, campaign: Campaign) -> None:
+        try:
+            try:
+                data = ev.CampaignJudged(await self.judgement(campaign))
+            except BadInput as e:
+                return await self._set_aside(campaign, str(e))
+            event = make_event(
+                data,
+                id=derived_id("CampaignJudged", campaign.id),
+                source="validator",
+                subject=campaign.id,
+                time=self._context.now(),
+                correlation=campaign.id,
+                causation=campaign.finished_id,
+            )
+            await self._bus.append(event, Expect(event.nats_subject(), 0))
+            campaign.judged = True
+            self._context.done += 1
+        except Conflict:
+            campaign.judged = True  # by another validator: its event is read next
+        except Unreachable as e:
+            log.warning("campaign %s cannot be judged now: %s", campaign.id, e)
+            await self._context.idle(2.0)
+        except Exception as e:
+            log.exception("campaign %s cannot be judged", campaign.id)
+            await self._set_aside(campaign, repr(e))
+
+    async def _set_aside(self, campaign: Campaign, reason: str) -> None:
+        """A campaign that cannot be judged stays without a judgement; its reason lies in PARKED."""
+        log.error("campaign %s cannot be judged: %s", campaign.id, reason)
+        stored = await self._bus.get("EVENTS", campaign.finished_seq)
+        if stored is not None:
+            await park(self._bus, "EVENTS", stored, f"no judgement: {reason}", "validator")
+        campaign.judged = True
 
     async def judgement(self, campaign: Campaign) -> Judgement:
         """BadInput when the campaign cannot be judged, Unreachable when something is missing now."""
