@@ -32,11 +32,11 @@ def asset_of(symbol: str) -> str:
 
 
 def span_of(info: DatasetInfo, windows: Sequence[Window]) -> Span:
-    """When the candles of `windows` (in order) lie at most. Gaps are not known from the header alone: candles can only lie
+    """When the candles of `windows` lie at most. Gaps are not known from the header alone: candles can only lie
     later than counted from the first one, and earlier than counted from the last one."""
     step = info.granularity_s * 1_000
-    first = info.first_ms + windows[0].start * step
-    last = info.last_ms - (info.candles - windows[-1].stop) * step
+    first = info.first_ms + min(w.start for w in windows) * step
+    last = info.last_ms - (info.candles - max(w.stop for w in windows)) * step
     return Span(asset_of(info.symbol), first, max(first, last))
 
 

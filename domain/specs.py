@@ -75,7 +75,7 @@ class CampaignSpec(msgspec.Struct, frozen=True):
     seed: int = 1
     name: str = ""
     nulls: int = 0
-    null_block: int = 288
+    null_block: int = 12
 
 
 def unit_id(campaign: str, index: int) -> str:
