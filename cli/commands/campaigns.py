@@ -11,9 +11,7 @@ from projections import queries
 
 def add(sub: argparse._SubParsersAction) -> None:  # type: ignore[type-arg]
     p = sub.add_parser("campaigns", parents=[common.options()], help="all campaigns, newest first")
-    p.add_argument(
-        "verb", nargs="?", choices=("show",), default="", help="show: one campaign, and if it is more than luck"
-    )
+    p.add_argument("verb", nargs="?", choices=("show",), help="show: one campaign, and if it is more than luck")
     p.add_argument("id", nargs="?", default="", help="its id, or at least the first 8 signs of it")
     p.set_defaults(run=campaigns)
     p = sub.add_parser("units", parents=[common.options()], help="units of work and their verdicts")
