@@ -11,7 +11,7 @@ from domain.candles import DatasetInfo
 from domain.errors import BadInput
 from domain.execution import ExecutionModel, MarketRules
 from domain.risk import RISK_LEVELS, Level
-from domain.specs import CampaignSpec, SearchSpec, split_windows, validate_campaign
+from domain.specs import CampaignSpec, SearchSpec, Windows, split_windows, validate_campaign
 
 #: Smallest order in quote currency that a venue takes (recorded product lists of the venues).
 MIN_NOTIONAL = {"coinbase": 1.0, "kraken": 5.0}
@@ -25,9 +25,10 @@ def execution_for(info: DatasetInfo) -> ExecutionModel:
 
 def campaign_spec(
     digest: str, info: DatasetInfo, *, units: int, replicas: int, seed: int, risk: Level, population: int, generations: int,
-    candles: int, grammar: str, name: str, nulls: int = 0,
+    candles: int, grammar: str, name: str, nulls: int = 0, windows: Windows | None = None,
 ) -> CampaignSpec:  # fmt: skip
-    """A validated spec over the dataset's last `candles` candles (0 = all); BadInput says what does not fit."""
+    """A validated spec over `windows`, else over the dataset's last `candles` candles (0 = all); BadInput says what does not
+    fit."""
     if risk not in RISK_LEVELS:
         raise BadInput(f"risk must be one of {', '.join(RISK_LEVELS)}, not {risk}")
     search = SearchSpec(
@@ -35,7 +36,7 @@ def campaign_spec(
         venue=info.venue,
         symbol=info.symbol,
         granularity_s=info.granularity_s,
-        windows=split_windows(info.candles, candles),
+        windows=windows or split_windows(info.candles, candles),
         execution=execution_for(info),
         risk=risk,
         grammar=grammar,
