@@ -13,7 +13,7 @@ from domain.candles import DatasetInfo
 from domain.errors import BadInput
 from domain.execution import ExecutionModel, MarketRules
 from domain.risk import RISK_LEVELS, Level
-from domain.specs import CampaignSpec, SearchSpec, split_windows, validate_campaign
+from domain.specs import CampaignSpec, SearchSpec, Select, split_windows, validate_campaign
 from domain.tasks import pairs, space_of
 
 #: Smallest order in quote currency that a venue takes (recorded product lists of the venues).
@@ -28,7 +28,8 @@ def execution_for(info: DatasetInfo) -> ExecutionModel:
 
 def campaign_spec(
     digest: str, info: DatasetInfo, *, units: int, replicas: int, seed: int, risk: Level, population: int, generations: int,
-    candles: int, grammar: str, name: str, exhaustive: bool = False,
+    candles: int, grammar: str, name: str, patience: int = 8, restart_after: int = 0, select: Select = "return",
+    exhaustive: bool = False,
 ) -> CampaignSpec:  # fmt: skip
     """A validated spec over the dataset's last `candles` candles (0 = all); BadInput says what does not fit.
 
@@ -48,6 +49,9 @@ def campaign_spec(
         grammar=grammar,
         population=population,
         generations=generations,
+        patience=patience,
+        restart_after=restart_after,
+        select=select,
         trades_wanted=RISK_LEVELS[risk].trades_wanted,
     )
     if exhaustive:

@@ -61,6 +61,19 @@ class Distribution(msgspec.Struct, frozen=True):
         return all(n >= 0 for n in counts) and sum(counts) == self.evaluated
 
 
+class FrontPoint(msgspec.Struct, frozen=True):
+    """A genome with enough trades that no other one of its unit dominates: none is at least as good in all four figures of
+    the fitness windows, mean net return, mean Sharpe ratio a trade (null when undefined), deepest drawdown, number of
+    trades, and better in one."""
+
+    genome: Genome
+    genome_id: str
+    objective: float
+    sharpe: float | None
+    max_drawdown: float
+    trades: int
+
+
 class UnitOutcome(msgspec.Struct, frozen=True):
     """The pure function of (dataset, spec, seed, kernel version) that two owners must agree on bit by bit."""
 
@@ -71,6 +84,7 @@ class UnitOutcome(msgspec.Struct, frozen=True):
     tried_sha256: str
     finds: tuple[Find, ...]
     distribution: Distribution | None = None
+    front: tuple[FrontPoint, ...] = ()
 
     def digest(self) -> str:
         return content_hash(self)

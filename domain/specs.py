@@ -14,6 +14,9 @@ from domain.sweep import check_sweep
 
 Distinct = Literal["host", "slot"]
 Method = Literal["evolve", "sweep"]
+#: What survives: the highest net return, or whatever nothing else beats in return, Sharpe ratio, drawdown and trades at once.
+Select = Literal["return", "pareto"]
+SELECTS: tuple[Select, ...] = ("return", "pareto")
 MIN_CANDLES = 2_000
 
 
@@ -46,7 +49,11 @@ def split_windows(candles: int, last: int = 0, walks: int = 4) -> Windows:
 
 
 class SearchSpec(msgspec.Struct, frozen=True):
-    """All that the outcome of a unit depends on, beside its seed and the kernel version."""
+    """All that the outcome of a unit depends on, beside its seed and the kernel version.
+
+    The search ends after `generations`, or after `patience` of them without a better best. A population whose own best has
+    not become better for `restart_after` generations (0: never) gives way to a new one.
+    """
 
     dataset: str
     venue: str
@@ -62,6 +69,8 @@ class SearchSpec(msgspec.Struct, frozen=True):
     trades_wanted: int = 60
     top: int = 3
     method: Method = "evolve"
+    select: Select = "return"
+    restart_after: int = 0
 
 
 class CampaignSpec(msgspec.Struct, frozen=True):
@@ -97,9 +106,12 @@ def validate_search(s: SearchSpec) -> None:
         ("patience", 1, 10_000),
         ("top", 1, 20),
         ("trades_wanted", 0, 1_000_000),
+        ("restart_after", 0, 10_000),
     ):
         if not low <= getattr(s, name) <= high:
             raise BadInput(f"{name} must be {low} to {high}, not {getattr(s, name)}")
+    if s.select not in SELECTS:
+        raise BadInput(f"select must be one of {', '.join(SELECTS)}, not {s.select}")
     load_grammar(s.grammar)
     validate_execution(s.execution)
     if s.method == "sweep":

@@ -5,6 +5,7 @@ Objective, trades and flags are those of the evaluator, bit for bit; all other f
 """
 
 import hashlib
+import math
 
 import msgspec
 import numpy as np
@@ -175,7 +176,7 @@ class ExhaustiveSearch:
         )
         picks = self._best_of(chosen[:listed], objective, total)
         new = [
-            self._candidate(_members(n, first, second, self._rules), Fitness(float(objective[n]), int(total[n]), 0))
+            self._candidate(_members(n, first, second, self._rules), _fitness(float(objective[n]), int(total[n])))
             for n in picks.tolist()
         ]
         if new:
@@ -212,6 +213,11 @@ class ExhaustiveSearch:
             finds=tuple(find_for(c.genome, self._spec, self._evaluator) for c in self._hall),
             distribution=self.distribution(),
         )
+
+
+def _fitness(objective: float, trades: int) -> Fitness:
+    """Of a set within the safety limits; what does not rank it is not computed in a sweep."""
+    return Fitness(objective, math.nan, math.nan, trades, 0)
 
 
 def _histogram(bins: NDArray[np.int64]) -> Histogram:

@@ -9,11 +9,12 @@ CASES = {
     "web": "pages: time to answer, weight, from an event to the page that shows it",
     "kernel": "backtests: the fast path against the plain compiled loop",
     "indicators": "indicators, all at once, against numpy",
+    "search": "the genetic search: time against the plain loop, finds against a proven optimum",
     "exhaustive": "every strategy of the classic grammar: seconds of one core, against the plain loop",
     "mine": "a campaign through the whole system against the bare kernel on two cores",
 }
 #: Those against a baseline: `run(quick)` gives rows of COLUMNS; a bit that differs is a failure, a ratio is not.
-COMPARED = ("kernel", "indicators", "exhaustive", "mine")
+COMPARED = ("kernel", "indicators", "search", "exhaustive", "mine")
 
 
 def add(sub: argparse._SubParsersAction) -> None:  # type: ignore[type-arg]

@@ -15,7 +15,7 @@ from cli.actions import find_dataset, follow_campaign
 from domain.errors import BadInput, SluiceError
 from domain.grammar import grammar_names
 from domain.risk import RISK_LEVELS
-from domain.specs import CampaignSpec
+from domain.specs import SELECTS, CampaignSpec
 from domain.tasks import unit_count
 from projections.estimate import estimate
 
@@ -28,6 +28,15 @@ def add(sub: argparse._SubParsersAction) -> None:  # type: ignore[type-arg]
     p.add_argument("--units", type=int, default=None, help="searches with seeds of their own (default 8)")
     p.add_argument("--population", type=int, default=None, help="default 60")
     p.add_argument("--generations", type=int, default=None, help="default 20")
+    p.add_argument("--patience", type=int, default=8, help="end a unit after so many generations without a better best")
+    p.add_argument(
+        "--restart-after", type=int, default=0, metavar="N",
+        help="give a population up that got no better for N generations (0 = never); N below --patience",
+    )  # fmt: skip
+    p.add_argument(
+        "--select", default="return", choices=SELECTS,
+        help="what survives: the highest net return, or the Pareto front of return, Sharpe ratio, drawdown and trades",
+    )  # fmt: skip
     p.add_argument("--risk", default="MEDIUM", choices=list(RISK_LEVELS))
     p.add_argument("--replicas", type=int, default=2, help="distinct owners that must agree on each unit")
     p.add_argument("--candles", type=int, default=0, metavar="N", help="the dataset's last N candles (0 = all)")
@@ -51,7 +60,8 @@ async def mine(args: common.Args) -> int:
         digest, info = await find_dataset(bus, args.dataset)
         spec = campaign_spec(
             digest, info, **_sizes(args), replicas=args.replicas, seed=args.seed, risk=args.risk, grammar=args.grammar,
-            candles=args.candles, name=args.name, exhaustive=args.exhaustive,
+            candles=args.candles, name=args.name, patience=args.patience, restart_after=args.restart_after,
+            select=args.select, exhaustive=args.exhaustive,
         )  # fmt: skip
         if args.estimate:
             return await _estimate(bus, spec, args)
