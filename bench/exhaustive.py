@@ -33,7 +33,7 @@ from domain.sweep import set_count, swept_genome
 from domain.tasks import Sweep, pairs, space_of
 from domain.words import genome_words
 from kernels.evaluator import CompiledEvaluator
-from kernels.evolution.ranking import measure
+from kernels.evolution.ranking import fitness_of, measure
 from kernels.exhaustive import ExhaustiveSearch, warm_up
 from kernels.exhaustive_field import Results, Walk, grounds
 from kernels.plain import PlainEvaluator
@@ -124,7 +124,7 @@ def _against_plain(
     table = plain.tier1_of(encoded, windows)
     took = time.thread_time() - began
     same = True
-    for n, expected in zip(picks, measure(table), strict=True):
+    for n, expected in zip(picks, map(fitness_of, measure(table)), strict=True):
         net = float(found.net[n]) / search.execution.start_equity if found.trades[n] else float("nan")
         ours = np.array([net, found.trades[n], found.flags[n]])
         same = same and np.array_equal(ours, [expected.objective, expected.trades, expected.flags], equal_nan=True)

@@ -26,7 +26,7 @@ from domain.tried import read_tried
 from kernels import evaluator
 from kernels.evaluator import CompiledEvaluator
 from kernels.evolution.finds import find_for
-from kernels.evolution.ranking import measure, rank_key
+from kernels.evolution.ranking import fitness_of, measure, rank_key
 from kernels.evolution.state import genome_key
 from kernels.exhaustive import ExhaustiveSearch, warm_up
 from kernels.exhaustive_field import Results, Walk, grounds
@@ -77,7 +77,7 @@ def brute_force(spec: SearchSpec, task: Sweep, evaluator: PlainEvaluator) -> tup
     """(ids of the top, counts by kind) from one evaluation of every strategy."""
     space = space_of(spec)
     genomes = [swept_genome(space, task.stop_bps, task.target_bps, s) for s in all_sets(space)]
-    measured = measure(evaluator.tier1(genomes, spec.windows.fitness))
+    measured = [fitness_of(row) for row in measure(evaluator.tier1(genomes, spec.windows.fitness))]
     counts: dict[str, object] = {"none": 0, "flagged": 0, "few": {}, "enough": {}}
     for f in measured:
         kind = (
@@ -184,7 +184,8 @@ def test_every_single_objective_has_the_bits_of_the_evaluator():
         sets += [(i, *more) for more in itertools.combinations(range(i + 1, RULES), 2)]
         singles = [c[i : i + 1] for c in walk.singles]
         net, trades, flags = (np.concatenate(parts) for parts in zip(singles, walk.pairs(i), triples, strict=True))
-        expected = measure(compiled.tier1([swept_genome(space, 200, 400, s) for s in sets], [window]))
+        table = compiled.tier1([swept_genome(space, 200, 400, s) for s in sets], [window])
+        expected = [fitness_of(row) for row in measure(table)]
         assert [f.trades for f in expected] == trades.tolist()
         assert [f.flags for f in expected] == flags.tolist()
         returns = np.where(trades > 0, net / execution.start_equity, np.nan)
