@@ -36,7 +36,7 @@ $(READY): uv.lock pyproject.toml
 		{ "$(PYTHON)" -m venv --clear "$(VENV)/bootstrap" && \
 		"$(VENV)/bootstrap/bin/python" -m pip install --quiet --disable-pip-version-check "uv==$(UV_VERSION)"; }
 	$(UV) sync --frozen --quiet --python "$(BIN)/python"
-	$(BIN)/python -c "from kernels.evaluator import warm_up; warm_up()"
+	$(BIN)/python -c "from kernels import evaluator, exhaustive; evaluator.warm_up(); exhaustive.warm_up()"
 	@touch $@
 
 # exec: nothing stands between the terminal's Ctrl-C and the command that has to stop cleanly.

@@ -3,6 +3,8 @@
 from datetime import UTC, datetime, timedelta
 from uuid import uuid4
 
+import msgspec
+
 from bus import events as ev
 from bus.client import Bus, Expect
 from bus.envelope import make_event, now_rfc3339
@@ -11,7 +13,8 @@ from domain.candles import DatasetInfo
 from domain.errors import BadInput
 from domain.execution import ExecutionModel, MarketRules
 from domain.risk import RISK_LEVELS, Level
-from domain.specs import CampaignSpec, SearchSpec, Windows, split_windows, validate_campaign
+from domain.specs import CampaignSpec, SearchSpec, Select, Windows, split_windows, validate_campaign
+from domain.tasks import pairs, space_of
 
 #: Smallest order in quote currency that a venue takes (recorded product lists of the venues).
 MIN_NOTIONAL = {"coinbase": 1.0, "kraken": 5.0}
@@ -25,10 +28,14 @@ def execution_for(info: DatasetInfo) -> ExecutionModel:
 
 def campaign_spec(
     digest: str, info: DatasetInfo, *, units: int, replicas: int, seed: int, risk: Level, population: int, generations: int,
-    candles: int, grammar: str, name: str, nulls: int = 0, windows: Windows | None = None,
+    candles: int, grammar: str, name: str, patience: int = 8, restart_after: int = 0, select: Select = "return",
+    exhaustive: bool = False, nulls: int = 0, windows: Windows | None = None,
 ) -> CampaignSpec:  # fmt: skip
-    """A validated spec over `windows`, else over the dataset's last `candles` candles (0 = all); BadInput says what does not
-    fit."""
+    """A validated spec over `windows`, else over the dataset's last `candles` candles (0 = all); BadInput says what does not fit.
+
+    `exhaustive`: a unit for each stop and target of the grammar, which goes through all rules; `units`, `population` and
+    `generations` mean nothing then.
+    """
     if risk not in RISK_LEVELS:
         raise BadInput(f"risk must be one of {', '.join(RISK_LEVELS)}, not {risk}")
     search = SearchSpec(
@@ -42,8 +49,15 @@ def campaign_spec(
         grammar=grammar,
         population=population,
         generations=generations,
+        patience=patience,
+        restart_after=restart_after,
+        select=select,
         trades_wanted=RISK_LEVELS[risk].trades_wanted,
     )
+    if exhaustive:
+        space = space_of(search)
+        search = msgspec.structs.replace(search, method="sweep", generations=len(space.rules))
+        units = len(pairs(space))
     spec = CampaignSpec(search, units, replicas, seed, name, nulls)
     validate_campaign(spec)
     return spec

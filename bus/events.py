@@ -10,7 +10,7 @@ import msgspec
 from domain.candles import DatasetInfo
 from domain.genome import Genome
 from domain.judgement import Judgement
-from domain.results import Find
+from domain.results import Distribution, Find
 from domain.specs import CampaignSpec, Distinct, SearchSpec
 from domain.tasks import Task
 
@@ -173,7 +173,10 @@ class ReplicaRequested(EventData, frozen=True):
 
 
 class UnitValidated(EventData, frozen=True):
-    """`owners` gave bit-equal outcomes and the independent reference agreed on the finds."""
+    """`owners` gave bit-equal outcomes and the independent reference agreed on the finds.
+
+    `distribution`: of all genomes of an exhaustive unit, null for any other.
+    """
 
     campaign: str
     index: int
@@ -184,6 +187,7 @@ class UnitValidated(EventData, frozen=True):
     evaluated: int
     tried_sha256: str
     finds: tuple[Find, ...]
+    distribution: Distribution | None = None
 
 
 class UnitInconclusive(EventData, frozen=True):

@@ -61,7 +61,8 @@ class OrphanWatch:
         """After our own end: wait for the others, then end the server, unless somebody runs the instance again."""
         if not self.orphaned:
             return
-        deadline = time.monotonic() + wait_s
+        # They all wait for each other here, and all of them are ended by force at the last resort: somebody must be earlier.
+        deadline = time.monotonic() + min(wait_s, LAST_RESORT_S / 3)
         while time.monotonic() < deadline:
             run = read_run_file(self._state)
             if run is None or run.running():

@@ -1,9 +1,12 @@
 """The embedded nats-server: find the binary, write server.conf, start, wait until healthy, stop."""
 
 import asyncio
+import contextlib
+import errno
 import json
 import os
 import re
+import secrets
 import shutil
 import socket
 import subprocess
@@ -23,6 +26,7 @@ MIN_VERSION = (2, 12)
 GIB = 1024**3
 LOG_BYTES = 2 * 1024**2
 LOG_FILES = 5
+PORTS_FROM = 20_000
 
 
 def find_server() -> str:
@@ -56,22 +60,44 @@ def server_version(binary: str) -> str:
 
 
 def free_port() -> int:
+    """A port that nobody listens on, below those that the system hands out by itself where there is room.
+
+    A server that restarts must find its port free: one from the system's own range could go to any connection meanwhile.
+    """
+    top = _first_handed_out()
+    for _ in range(100 if top > PORTS_FROM + 1_000 else 0):
+        port = PORTS_FROM + secrets.randbelow(top - PORTS_FROM)
+        with socket.socket() as s, contextlib.suppress(OSError):
+            s.bind(("127.0.0.1", port))
+            return port
     with socket.socket() as s:
         s.bind(("127.0.0.1", 0))
         return int(s.getsockname()[1])
 
 
-def check_port(port: int, address: str = "127.0.0.1") -> None:
-    """Unreachable when something listens there already."""
-    with socket.socket() as s:
+def _first_handed_out() -> int:
+    """The lowest port of the system's own choice; 0 where that cannot be told."""
+    try:
+        return int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0])
+    except (OSError, ValueError, IndexError):
+        return 0
+
+
+def check_port(port: int, address: str = "127.0.0.1", *, option: str = "--nats-port", key: str = "nats_listen") -> None:
+    """Unreachable when something listens there already, or the address is not ours."""
+    with socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET) as s:
         s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             s.bind((address, port))
-        except socket.gaierror as e:
-            raise Unreachable(f"{address} is no address of this machine; correct nats_listen in sluice.toml") from e
         except OSError as e:
+            if isinstance(e, socket.gaierror) or e.errno == errno.EADDRNOTAVAIL:
+                raise Unreachable(
+                    f"{address} is no address of this machine; correct {key} in sluice.toml or {option}"
+                ) from e
+            if e.errno == errno.EACCES:
+                raise Unreachable(f"port {port} needs rights that we lack; choose another with {option}") from e
             raise Unreachable(
-                f"port {port} is taken; stop what uses it, or choose another with --nats-port (0 = any free one)"
+                f"port {port} is taken; stop what uses it, or choose another with {option} (0 = any free one)"
             ) from e
 
 
@@ -133,6 +159,8 @@ class Server:
     async def start(self, *, setup: bool = False, timeout_s: float = 20.0) -> None:
         """Start and wait for /healthz; Unreachable with the server's own last words when it dies."""
         check_port(self.port, self.settings.nats_listen)
+        # Nobody but us asks there, so that it may be another one each time.
+        self.monitor_port = free_port()
         self.write_conf(setup=setup)
         log_path, out_path = self.state.logs / "nats-server.log", self.state.logs / "nats-server.out"
         with out_path.open("wb") as out:
@@ -193,7 +221,12 @@ class ForeignServer:
 
     async def start(self) -> None:
         """Unreachable when it does not answer or is too old."""
-        bus = await Bus.connect(Credentials(self.url, "admin"), "sluice up", timeout_s=5.0)
+        try:
+            bus = await Bus.connect(Credentials(self.url, "admin"), "sluice up", timeout_s=5.0)
+        except Unreachable as e:
+            raise Unreachable(
+                f"no NATS server lets us in at {self.url}; start it, or leave --nats out to use the bundled one"
+            ) from e
         try:
             self.version = bus.server_version
             m = re.match(r"(\d+)\.(\d+)", self.version)

@@ -2,6 +2,7 @@
 
 import os
 import re
+import shutil
 import socket
 import tomllib
 from pathlib import Path
@@ -16,6 +17,10 @@ from domain.errors import BadInput, Unreachable
 KINDS = (
     "light", "dispatcher", "validator", "projector", "miner", "web", "nats-server", "auditor", "deployer", "notifier",
 )  # fmt: skip
+
+
+#: Bytes; with less nothing can be stored any more.
+_NO_ROOM = 1024**2
 
 
 class AgentSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -108,6 +113,14 @@ class StateDir:
                 f"the state directory {self.root} cannot be written ({e.strerror}); choose another with --state"
             ) from e
 
+    def full(self) -> str:
+        """Words to add to an error when the disk has no room left, the likely cause of anything that fails then; else ""."""
+        try:
+            free = shutil.disk_usage(self.root).free
+        except OSError:
+            return ""
+        return "" if free >= _NO_ROOM else f"; the disk of {self.root} is full: free some space"
+
     def settings(self) -> Settings:
         """sluice.toml, or the defaults; BadInput names the key that is wrong."""
         if not self.config.exists():
@@ -125,6 +138,14 @@ class StateDir:
 _PORTS = range(65_536)
 
 
+def http_address(text: str) -> tuple[str, int]:
+    """(host, port) of `HOST:PORT`, `[::1]:PORT` or `:PORT` (this machine alone); port 0 = any free one. BadInput otherwise."""
+    host, colon, port = text.rpartition(":")
+    if not (colon and port.isascii() and port.isdigit() and int(port) in _PORTS):
+        raise BadInput(f"{text!r} is not HOST:PORT, such as 127.0.0.1:8765")
+    return host.strip("[]") or "127.0.0.1", int(port)
+
+
 def check_settings(settings: Settings) -> None:
     """BadInput with the key when a value has the right type and makes no sense all the same."""
     for name in Settings.__struct_fields__:
@@ -133,6 +154,11 @@ def check_settings(settings: Settings) -> None:
             raise BadInput(f"{name} must be more than 0 seconds, not {value:g}")
     if settings.nats_port not in _PORTS:
         raise BadInput(f"nats_port must be 0 to 65535, not {settings.nats_port}")
+    if settings.http:
+        try:
+            http_address(settings.http)
+        except BadInput as e:
+            raise BadInput(f"http: {e}") from e
     for name, low, high in (("miners", 0, 1024), ("max_ack_pending", 2, 100_000), ("replica_limit", 1, 64)):
         if not low <= getattr(settings, name) <= high:
             raise BadInput(f"{name} must be {low} to {high}, not {getattr(settings, name)}")

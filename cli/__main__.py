@@ -12,6 +12,7 @@ import sys
 from collections.abc import Sequence
 
 from bus.runtime import VERSION
+from bus.settings import StateDir
 from cli.commands import backtest, bench, campaigns, creds, data, events, instance, logs, mine, replay, strategies
 from domain.errors import BadInput, SluiceError, Unreachable
 
@@ -36,13 +37,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"sluice: {e}", file=sys.stderr)
         return 2
     except Unreachable as e:
-        print(f"sluice: {e}", file=sys.stderr)
+        print(f"sluice: {e}{StateDir(args.state).full() if 'state' in args else ''}", file=sys.stderr)
         return 3
     except SluiceError as e:
         print(f"sluice: {e}", file=sys.stderr)
         return 1
     except TimeoutError:
-        print(f"sluice: not done within {args.timeout:g} s; what was started goes on", file=sys.stderr)
+        full = StateDir(args.state).full()
+        print(f"sluice: not done within {args.timeout:g} s; what was started goes on{full}", file=sys.stderr)
         return 3
     except BrokenPipeError:
         sys.stdout = open(os.devnull, "w")  # noqa: SIM115 - the reader of our output is gone

@@ -15,8 +15,8 @@ from rich.table import Table
 from bus.accounts import read_credentials
 from bus.client import Bus
 from bus.run_file import require_running
-from bus.settings import StateDir, default_state_dir
-from domain.errors import Unreachable
+from bus.settings import StateDir, default_state_dir, http_address
+from domain.errors import BadInput, Unreachable
 from projections import files
 
 Args = argparse.Namespace
@@ -41,6 +41,15 @@ def seconds(text: str) -> float:
     if not 0 <= value < 1e9:
         raise argparse.ArgumentTypeError(f"must be 0 or more seconds, not {text}")
     return value
+
+
+def http(text: str) -> str:
+    """An argument type: the address of the pages, as text."""
+    try:
+        http_address(text)
+    except BadInput as e:
+        raise argparse.ArgumentTypeError(str(e)) from e
+    return text
 
 
 PORT = whole(0, 65_535)
@@ -88,6 +97,16 @@ def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[Any]
 
 def percent(fraction: float | None) -> str:
     return "–" if fraction is None else f"{fraction * 100:+.2f} %"
+
+
+def share(fraction: float | None) -> str:
+    """As `percent`, for what has no sign."""
+    return "–" if fraction is None else f"{fraction * 100:.2f} %"
+
+
+def decimals(value: float | None) -> str:
+    """A whole number as it is, any other with two decimals."""
+    return "–" if value is None else f"{value:,}" if isinstance(value, int) else f"{value:,.2f}"
 
 
 @asynccontextmanager

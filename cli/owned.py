@@ -96,7 +96,7 @@ class Owned:
                 if self._failed and failures > HOPELESS:
                     raise self._failed
                 said = f": {self._failed}" if self._failed else f" with status {self._process.returncode}"
-                self.on_note({"note": f"the watchdog ended{said}; starting it again"})
+                self.on_note({"note": f"the watchdog ended{said}{self.state.full()}; starting it again"})
                 await _idle(stop, min(MAX_BACKOFF_S, 0.2 * 2**failures))
                 if not stop.is_set():
                     await self._launch()

@@ -13,7 +13,7 @@ from bus.events import REGISTRY
 from bus.flow import FLOW, subject_pattern
 from bus.settings import AgentSettings, Settings
 from cli.__main__ import build_parser
-from domain.metrics import TIER1, TIER2
+from domain.metrics import PORTFOLIO, TIER1, TIER2
 
 
 def _choices(parser: argparse.ArgumentParser) -> dict[str, argparse.ArgumentParser]:
@@ -117,6 +117,10 @@ def page() -> str:
         "",
     ]
     lines += [f"Tier 2, from daily equity: {', '.join(f'`{n}`' for n in TIER2)}.", ""]
+    lines += [
+        f"Of a portfolio, and of buy & hold over the same candles (`sluice backtest`): {', '.join(f'`{n}`' for n in PORTFOLIO)}.",
+        "",
+    ]
     return "\n".join(lines)
 
 

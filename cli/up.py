@@ -15,7 +15,8 @@ from bus.client import Bus, Credentials
 from bus.presence import judged_state, read_presence
 from bus.processes import this_process
 from bus.run_file import Launch, Mode, take_lock, write_launch
-from bus.settings import StateDir
+from bus.server import check_port
+from bus.settings import StateDir, http_address
 from bus.subjects import host_token
 from cli import common
 from cli.actions import register_dataset
@@ -65,6 +66,9 @@ async def _own(args: common.Args, launch: Launch) -> int:
     say = _Say(args.json, state, launch.mode)
     for name in await end_leftovers(state, settings.stop_s):
         say.note(f"ended {name}, left over from a run that was cut off")
+    if launch.mode == "up" and (wanted := launch.http or settings.http):
+        host, port = http_address(wanted)
+        check_port(port, host, option="--http", key="http")
     state.run_file.unlink(missing_ok=True)
     write_launch(state, launch)
     owned = Owned(state, settings, say.heard)
@@ -210,11 +214,12 @@ class _Say:
             return
         where = f"nats-server {ready['version']} at" if ready["version"] else "joined"
         print(f"{where} {ready['nats']}; state in {self._state.root}")
-        print(f"{ready['miners']} miners start; Ctrl-C stops everything", flush=True)
+        one = ready["miners"] == 1
+        print(f"{ready['miners']} miner{' starts' if one else 's start'}; Ctrl-C stops everything", flush=True)
 
     def progress(self, units: dict[str, int], best: dict[str, object] | None, ready: int) -> None:
         counts = ", ".join(f"{count} {name}" for name, count in units.items() if count)
-        text = f"{ready} miners, units: {counts or 'none yet'}"
+        text = f"{ready} miner{'' if ready == 1 else 's'}, units: {counts or 'none yet'}"
         if best is not None:
             text += f"\n  {best_line(best)}"
         self._changed(text)

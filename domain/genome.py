@@ -63,12 +63,33 @@ class RuleSet(msgspec.Struct, frozen=True):
     exit: tuple[Rule, ...] = ()
 
 
-class Sizing(msgspec.Struct, frozen=True):
-    """How much a trade may cost, entry fee included: a fixed `amount` of quote currency, or `fraction_bps` of equity."""
+class Kelly(msgspec.Struct, frozen=True):
+    """`multiplier_bps` of Kelly's fraction (10000 = full) once `min_trades` have closed, `base_bps` of equity until then."""
 
-    mode: Literal["fixed", "fraction"] = "fraction"
+    multiplier_bps: int
+    base_bps: int
+    min_trades: int = 30
+
+
+class VolatilityTarget(msgspec.Struct, frozen=True):
+    """A position as large as lets equity deviate by `target_ppm` (millionths) a candle, after the last `period` candles."""
+
+    target_ppm: int
+    period: int = 50
+
+
+class Sizing(msgspec.Struct, frozen=True):
+    """How much a trade may cost, entry fee included: a fixed `amount` of quote currency, or `fraction_bps` of equity.
+
+    With `kelly` and `volatility` the fraction follows from what happened before the entry, and `fraction_bps` is the most.
+    A part that is not set is not written: genomes without it keep their bytes, and UNSET has one spelling.
+    """
+
+    mode: Literal["fixed", "fraction", "kelly", "volatility"] = "fraction"
     fraction_bps: int = 0
     amount: float = 0.0
+    kelly: Kelly | msgspec.UnsetType = msgspec.UNSET
+    volatility: VolatilityTarget | msgspec.UnsetType = msgspec.UNSET
 
     def __post_init__(self) -> None:
         same_spelling(self, "amount")
@@ -162,11 +183,34 @@ def _check_risk(r: Risk) -> None:
         raise BadInput(f"max_hold must be 0 (off) to 1000000 candles, not {r.max_hold}")
     if not 1 <= r.leverage <= 3:
         raise BadInput(f"leverage must be 1, 2 or 3, not {r.leverage}")
-    s = r.sizing
-    if s.mode == "fraction" and not (0 < s.fraction_bps <= 10_000 and s.amount == 0.0):
+    _check_sizing(r.sizing)
+
+
+def _check_sizing(s: Sizing) -> None:
+    if s.mode == "fixed":
+        if not (0 < s.amount <= 1e12 and s.fraction_bps == 0):
+            raise BadInput(f"a fixed amount must be positive quote currency, not {s.amount}")
+    elif not (0 < s.fraction_bps <= 10_000 and s.amount == 0.0):
         raise BadInput(f"a fraction of equity must be 1 to 10000 bps, not {s.fraction_bps}")
-    if s.mode == "fixed" and not (0 < s.amount <= 1e12 and s.fraction_bps == 0):
-        raise BadInput(f"a fixed amount must be positive quote currency, not {s.amount}")
+    for name, part in (("kelly", s.kelly), ("volatility", s.volatility)):
+        if (s.mode == name) != (part is not msgspec.UNSET):
+            raise BadInput(f"sizing has a part `{name}` when, and only when, its mode is {name}")
+    if s.kelly is not msgspec.UNSET:
+        k = s.kelly
+        if not 0 < k.multiplier_bps <= 10_000:
+            raise BadInput(
+                f"multiplier_bps must be 1 to 10000 (more than Kelly's fraction only adds risk), not {k.multiplier_bps}"
+            )
+        if not 0 < k.base_bps <= s.fraction_bps:
+            raise BadInput(f"base_bps must be 1 to fraction_bps ({s.fraction_bps}), not {k.base_bps}")
+        if not 2 <= k.min_trades <= 10_000:
+            raise BadInput(f"min_trades must be 2 to 10000, not {k.min_trades}")
+    if s.volatility is not msgspec.UNSET:
+        v = s.volatility
+        if not 0 < v.target_ppm <= 1_000_000:
+            raise BadInput(f"target_ppm must be 1 to 1000000 millionths of equity a candle, not {v.target_ppm}")
+        if not 2 <= v.period <= MAX_PERIOD:
+            raise BadInput(f"a volatility needs a period of 2 to {MAX_PERIOD} candles, not {v.period}")
 
 
 def validate_genome(genome: Genome) -> None:

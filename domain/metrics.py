@@ -46,6 +46,30 @@ TIER2: tuple[str, ...] = (
     "skewness",
     "kurtosis",
 )
+#: What a person compares a strategy with buy & hold by (`kernels.portfolio`): both tiers joined, and two figures that need a
+#: power and are therefore never part of a digest. Risk and ratios are those of daily equity, yearly.
+PORTFOLIO: tuple[str, ...] = (
+    "days",
+    "total_return",
+    "annual_return",
+    "volatility",
+    "sharpe",
+    "sortino",
+    "calmar",
+    "max_drawdown",
+    "drawdown_days",
+    "var_95",
+    "cvar_95",
+    "var_99",
+    "cvar_99",
+    "trades",
+    "win_rate",
+    "profit_factor",
+    "expectancy",
+    "exposure",
+    "turnover",
+    "fees",
+)
 T1 = {name: i for i, name in enumerate(TIER1)}
 T2 = {name: i for i, name in enumerate(TIER2)}
 

@@ -49,6 +49,45 @@ class NullOutcome(msgspec.Struct, frozen=True):
     enough_trades: bool
 
 
+class Histogram(msgspec.Struct, frozen=True):
+    """Exact counts of the objective in bins of 0.1 %: `counts[n]` genomes have
+    (first + n) / 1000 <= objective < (first + n + 1) / 1000. Bin -1001 counts all below -100 %, bin 5000 all from +500 %."""
+
+    first: int
+    counts: tuple[int, ...]
+
+
+class Distribution(msgspec.Struct, frozen=True):
+    """Where all genomes of an exhaustive unit came out; the figures add up to `evaluated`.
+
+    `without_objective`: a fitness window without a trade; `flagged`: a safety limit broken; `few` and `enough`: the
+    objective of those with fewer trades than wanted, and of the others.
+    """
+
+    evaluated: int
+    without_objective: int
+    flagged: int
+    few: Histogram
+    enough: Histogram
+
+    def adds_up(self) -> bool:
+        counts = (self.without_objective, self.flagged, *self.few.counts, *self.enough.counts)
+        return all(n >= 0 for n in counts) and sum(counts) == self.evaluated
+
+
+class FrontPoint(msgspec.Struct, frozen=True):
+    """A genome with enough trades that no other one of its unit dominates: none is at least as good in all four figures of
+    the fitness windows, mean net return, mean Sharpe ratio a trade (null when undefined), deepest drawdown, number of
+    trades, and better in one."""
+
+    genome: Genome
+    genome_id: str
+    objective: float
+    sharpe: float | None
+    max_drawdown: float
+    trades: int
+
+
 class UnitOutcome(msgspec.Struct, frozen=True):
     """The pure function of (dataset, spec, seed, kernel version) that two owners must agree on bit by bit.
 
@@ -65,6 +104,8 @@ class UnitOutcome(msgspec.Struct, frozen=True):
     finds: tuple[Find, ...]
     sample: tuple[Genome, ...] = ()
     null: NullOutcome | None = None
+    distribution: Distribution | None = None
+    front: tuple[FrontPoint, ...] = ()
 
     def digest(self) -> str:
         return content_hash(self)

@@ -7,12 +7,16 @@ import msgspec
 
 from domain.errors import BadInput
 from domain.execution import ExecutionModel, validate_execution
-from domain.grammar import load_grammar
+from domain.grammar import load_grammar, search_space
 from domain.hashing import content_hash, derived_id
 from domain.risk import RISK_LEVELS, Level
+from domain.sweep import check_sweep
 
 Distinct = Literal["host", "slot"]
 Method = Literal["evolve", "sweep"]
+#: What survives: the highest net return, or whatever nothing else beats in return, Sharpe ratio, drawdown and trades at once.
+Select = Literal["return", "pareto"]
+SELECTS: tuple[Select, ...] = ("return", "pareto")
 MIN_CANDLES = 2_000
 
 
@@ -70,7 +74,11 @@ def split_windows(candles: int, last: int = 0, walks: int = 4, purge: int | None
 
 
 class SearchSpec(msgspec.Struct, frozen=True):
-    """All that the outcome of a unit depends on, beside its seed and the kernel version."""
+    """All that the outcome of a unit depends on, beside its seed and the kernel version.
+
+    The search ends after `generations`, or after `patience` of them without a better best. A population whose own best has
+    not become better for `restart_after` generations (0: never) gives way to a new one.
+    """
 
     dataset: str
     venue: str
@@ -86,6 +94,8 @@ class SearchSpec(msgspec.Struct, frozen=True):
     trades_wanted: int = 60
     top: int = 3
     method: Method = "evolve"
+    select: Select = "return"
+    restart_after: int = 0
 
 
 class CampaignSpec(msgspec.Struct, frozen=True):
@@ -121,11 +131,21 @@ def validate_search(s: SearchSpec) -> None:
         ("patience", 1, 10_000),
         ("top", 1, 20),
         ("trades_wanted", 0, 1_000_000),
+        ("restart_after", 0, 10_000),
     ):
         if not low <= getattr(s, name) <= high:
             raise BadInput(f"{name} must be {low} to {high}, not {getattr(s, name)}")
+    if s.select not in SELECTS:
+        raise BadInput(f"select must be one of {', '.join(SELECTS)}, not {s.select}")
     load_grammar(s.grammar)
     validate_execution(s.execution)
+    if s.method == "sweep":
+        space = search_space(s.grammar, s.risk, s.venue)
+        check_sweep(s.grammar, space)
+        if s.generations != len(space.rules):
+            raise BadInput(
+                f"an exhaustive unit goes from first rule to first rule: generations must be {len(space.rules)}"
+            )
 
 
 def validate_campaign(c: CampaignSpec) -> None:
@@ -140,8 +160,15 @@ def validate_campaign(c: CampaignSpec) -> None:
     ):
         if not low <= getattr(c, name) <= high:
             raise BadInput(f"{name} must be {low} to {high}, not {getattr(c, name)}")
-    if c.nulls and c.search.method == "sweep":
-        raise BadInput(
-            "an exhaustive campaign takes no null repetitions: each of them would have to try the whole grammar again, and a "
-            "smaller search on series without a message would make the real find look better than it is"
-        )
+    if c.search.method == "sweep":
+        space = search_space(c.search.grammar, c.search.risk, c.search.venue)
+        pairs = len(space.stop_bps) * len(space.target_bps)
+        if c.units != pairs:
+            raise BadInput(
+                f"an exhaustive search has a unit for each stop and target: units must be {pairs}, not {c.units}"
+            )
+        if c.nulls:
+            raise BadInput(
+                "an exhaustive search leaves nothing to chance and has no null repetitions: each of them would have to try the "
+                "whole grammar again, and a smaller search on series without a message would flatter the real find"
+            )

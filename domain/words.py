@@ -1,6 +1,8 @@
 """A genome in plain words, for pages, reports and the command line."""
 
-from domain.genome import Genome, Operand, Risk, Rule
+from msgspec import UNSET
+
+from domain.genome import Genome, Operand, Risk, Rule, Sizing
 
 _FIELD = {"open": "the open", "high": "the high", "low": "the low", "close": "the close", "volume": "the volume"}
 _INDICATOR = {"sma": "SMA", "ema": "EMA", "rsi": "RSI", "volume_sma": "volume SMA"}
@@ -21,6 +23,23 @@ def _percent(bps: int) -> str:
     return f"{bps / 100:g} %"
 
 
+def sizing_words(s: Sizing) -> str:
+    if s.kelly is not UNSET:
+        k = s.kelly
+        part = "Kelly's fraction" if k.multiplier_bps == 10_000 else f"{_percent(k.multiplier_bps)} of Kelly's fraction"
+        return (
+            f"size {part} from its closed trades (no entry without an edge, at most {_percent(s.fraction_bps)} of equity, "
+            f"{_percent(k.base_bps)} until {k.min_trades} trades are closed)"
+        )
+    if s.volatility is not UNSET:
+        v = s.volatility
+        return (
+            f"size for equity to move by {v.target_ppm / 10_000:g} % a candle, after the volatility of the last {v.period} "
+            f"candles (at most {_percent(s.fraction_bps)} of equity)"
+        )
+    return f"size {_percent(s.fraction_bps)} of equity" if s.mode == "fraction" else f"size {s.amount:g} a trade"
+
+
 def risk_words(risk: Risk) -> str:
     """One clause for each protection that is on, then size and leverage."""
     parts = []
@@ -32,8 +51,7 @@ def risk_words(risk: Risk) -> str:
         parts.append(f"trailing stop {_percent(risk.trailing_bps)}")
     if risk.max_hold:
         parts.append(f"out after {risk.max_hold} candles")
-    s = risk.sizing
-    parts.append(f"size {_percent(s.fraction_bps)} of equity" if s.mode == "fraction" else f"size {s.amount:g} a trade")
+    parts.append(sizing_words(risk.sizing))
     if risk.leverage > 1:
         parts.append(f"leverage {risk.leverage}x")
     return ", ".join(parts)

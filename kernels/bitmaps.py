@@ -1,7 +1,7 @@
 """Rules as bitmaps: bit t of a row is set where the rule holds at the close of candle t; 64 candles a word.
 
-All genomes share one row per distinct rule, kept between calls. A row has ceil(n / 64) words and one more, for
-the fence of a search.
+All genomes share one row per distinct rule, kept between calls. A row has ceil(n / 64) words, one more for
+the fence of a search, and zeros up to whole groups of 64.
 """
 
 from typing import Any
@@ -109,6 +109,35 @@ def join_all(bits, index, first, last, enterable, start, stop, words):
 
 
 @jit
+def join_and_summarise(bits, rows, index, more, last, enterable, start, limit, words, summary):
+    """`join_all`, `fence` and `summarise` in one pass: `words` = where rows[0..2] (repeated where there are fewer) and
+    index[more..last-1] of `bits` all hold and an entry may follow, from `start` to before `limit`, fenced at `limit`; bit w
+    of `summary` = words[w] has any. In place; rows hold whole groups of 64 words."""
+    fenced = ((limit - 1) >> 6) + 1
+    low, high = start >> 12, ((limit - 1) >> 12) + 1
+    # One loop over all groups and another for the summary: a loop per group would ask each time whether the rows overlap.
+    out, may = words[64 * low : 64 * high], enterable[64 * low : 64 * high]
+    a, b = bits[rows[0], 64 * low : 64 * high], bits[rows[1], 64 * low : 64 * high]
+    c = bits[rows[2], 64 * low : 64 * high]
+    for w in range(len(out)):
+        out[w] = a[w] & b[w] & c[w] & may[w]
+    for i in range(more, last):
+        d = bits[index[i], 64 * low : 64 * high]
+        for w in range(len(out)):
+            out[w] &= d[w]
+    for s in range(low, high):
+        group = words[64 * s : 64 * s + 64]
+        any_ = np.uint64(0)
+        for k in range(64):
+            any_ |= np.uint64(group[k] != np.uint64(0)) << np.uint64(k)
+        summary[s] = any_
+    words[fenced] = ALL
+    if fenced >> 6 == high:
+        summary[high] = np.uint64(0)
+    summary[fenced >> 6] |= ONE << np.uint64(fenced & 63)
+
+
+@jit
 def join_any(bits, index, first, last, start, stop, words):
     """`words` = where any of rules index[first..last-1] holds, for the words that hold start..stop-1. In place."""
     low, high = start >> 6, ((stop - 1) >> 6) + 1
@@ -169,12 +198,17 @@ def fence(words, limit):
     words[((limit - 1) >> 6) + 1] = ALL
 
 
+def row_words(n: int) -> int:
+    """Words of a row over n candles: ceil(n / 64) and a fence, in whole groups of 64."""
+    return 64 * (((n + 63) // 64) // 64 + 1)
+
+
 class RuleBits:
     """One bitmap a distinct rule over the whole dataset, within `limit` bytes; starts afresh when that is reached."""
 
     def __init__(self, n: int, limit: int = BITMAP_BYTES) -> None:
         self._n = n
-        self._words = (n + 63) // 64 + 1
+        self._words = row_words(n)
         self._numbered: list[Rule] = []
         self._used = 0
         self.most = max(LEAST_ROWS, limit // (8 * self._words))

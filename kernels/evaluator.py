@@ -17,30 +17,36 @@ from domain.execution import ExecutionModel
 from domain.genome import Genome, Operand, Risk, Rule, RuleSet, Sizing
 from domain.metrics import TIER1
 from domain.specs import Window
-from kernels.bitmaps import BITMAP_BYTES, RuleBits, fill_enterable
+from kernels.bitmaps import BITMAP_BYTES, RuleBits, fill_enterable, row_words
 from kernels.blocks import SHIFTS
 from kernels.hop import hop_batch
-from kernels.lanes import LANES, hop_in_lanes, mark_lanes
+from kernels.lanes import GENOMES_LISTED, LANES, PLAN_COLUMNS, TILE, hop_in_lanes, mark_lanes, room_for_hops
 from kernels.layout import operands_of, rule_records
 from kernels.plain import PlainEvaluator
 from kernels.population import Population
+from kernels.sizes import SizeTables
 from kernels.tables import TABLE_BYTES, WORTH, TouchTables
 from kernels.terms import check_window
 
-#: Candles x genomes a compiled call: at fifty nanoseconds each, the worst there is, half a second.
+#: Candles x genomes a compiled call: at fifty nanoseconds each, the worst there is, half a second. Lanes end theirs by
+#: themselves.
 VISITS_PER_CALL = 10_000_000
+#: Parts of the work a thread: the last to finish keeps the others waiting for a part of its share alone.
+PARTS_A_THREAD = 4
 
 #: Bitmaps filled together: their operands must fit the feature matrix.
 RULES_AT_ONCE = 64
-#: Records, rules as rows of bitmaps, combination of every genome, factors and slots of every combination.
-Encoded = tuple[NDArray[Any], NDArray[np.int64], NDArray[np.int64], NDArray[np.float64], NDArray[np.int64]]
+#: Records, rules as rows of bitmaps, combination of every genome; of every combination: factors, slots, rows of sizes.
+Encoded = tuple[
+    NDArray[Any], NDArray[np.int64], NDArray[np.int64], NDArray[np.float64], NDArray[np.int64], NDArray[np.int64]
+]
 
 
 class CompiledEvaluator(PlainEvaluator):
     """Implements `kernels.protocol.Evaluator`; raises BadInput for candles, costs, genomes or windows out of range.
 
     `threads` cores are used. `table_bytes` and `bitmap_bytes` bound what is kept between calls; a table is built for a
-    level once `worth` genomes have walked the dataset with it.
+    level once `worth` genomes have walked the dataset with it. `tile`: candles that lanes walk together, a multiple of 4,096.
     """
 
     def __init__(
@@ -52,14 +58,17 @@ class CompiledEvaluator(PlainEvaluator):
         bitmap_bytes: int = BITMAP_BYTES,
         worth: float = WORTH,
         shifts: tuple[int, int] = SHIFTS,
+        tile: int = TILE,
     ) -> None:
         super().__init__(candles, execution)
         c = self._candles
         self._threads = max(1, threads)
+        self._tile = tile
         self._bits = RuleBits(len(c), bitmap_bytes)
         self._enterable = np.zeros(self._bits.bits.shape[1], dtype=np.uint64)
         fill_enterable(c.time_ms, self._costs.granularity_ms, self._costs.max_missing, self._enterable)
-        self._touch = TouchTables(c, self._costs.tick_scale, table_bytes, worth, shifts)
+        self._touch = TouchTables(c, self._costs.tick_scale, self._costs.slippage_frac, table_bytes, worth, shifts)
+        self._sizes = SizeTables(c.open, self._market[0], worth)
 
     def tier1_of(self, population: Population, windows: Sequence[Window]) -> NDArray[np.float64]:
         """Closed-trade figures of encoded genomes, shape (G, W, len(TIER1)); NaN where undefined."""
@@ -74,14 +83,20 @@ class CompiledEvaluator(PlainEvaluator):
         walked = sum(w.stop - w.start for w in windows) / n
         weights: NDArray[np.float64] = np.bincount(place, minlength=len(used)).astype(np.float64) * walked
         slots = self._touch.slots_for(factors, weights)
+        sizes = self._sizes_of(population.records[used], weights)
         # Genomes that share levels follow each other, so that their tables stay in the cache.
         rank = np.empty(len(used), dtype=np.int64)
         rank[np.lexsort(factors.T)] = np.arange(len(used))
         order = np.argsort(rank[place], kind="stable")
         for part, index in self._with_bitmaps(population, order):
-            self._run(part, (population.records, index, place, factors, slots), windows, out)
-        out[np.isnan(out)] = np.nan
+            self._run(part, (population.records, index, place, factors, slots, sizes), windows, out)
         return np.ascontiguousarray(out.transpose(1, 0, 2))
+
+    def _sizes_of(self, records: NDArray[np.void], weights: NDArray[np.float64]) -> NDArray[np.int64]:
+        """Rows of the tables of sizes for combinations (R,), -1 where there is none: then sizes are computed trade by trade."""
+        long = records["long_exit"] > records["long_entry"]
+        keys = list(zip(long.tolist(), records["amount"].tolist(), records["leverage"].tolist(), strict=True))
+        return self._sizes.rows_for(keys, weights.tolist())
 
     def _factors(self, records: NDArray[np.void]) -> NDArray[np.float64]:
         """Levels as multiples of the entry's open, (R, 8) as in `kernels.hop`; each the expression of `kernels.loop`."""
@@ -129,10 +144,12 @@ class CompiledEvaluator(PlainEvaluator):
         in_lanes = np.empty(len(order), dtype=np.bool_)
         mark_lanes(order, genomes[0], genomes[2], genomes[3], genomes[4], in_lanes)
         longest = max(w.stop - w.start for w in windows)
-        most = max(1, VISITS_PER_CALL // longest)
         jobs = []
+        parts = 1 if self._threads == 1 else PARTS_A_THREAD * self._threads
         for kernel, some in ((hop_in_lanes, order[in_lanes]), (hop_batch, order[~in_lanes])):
-            step = max(1, min(most, -(-len(some) // self._threads)))
+            step = max(1, -(-len(some) // parts))
+            if kernel is hop_batch:
+                step = max(1, min(step, VISITS_PER_CALL // longest))
             for w, window in enumerate(windows):
                 jobs += [(kernel, some[i : i + step], window, out[w]) for i in range(0, len(some), step)]
         if self._threads == 1 or len(jobs) == 1:
@@ -152,10 +169,22 @@ class CompiledEvaluator(PlainEvaluator):
             list(pool.map(work, jobs))
 
     def _new_scratch(self, longest: int) -> tuple[NDArray[Any], ...]:
-        """`words`, `lanes`, `entered`, `left_as` and `returns` of `kernels.lanes`; memory is touched as far as it is used."""
-        words = np.zeros((max(5, 2 * LANES), 64 * (self._bits.bits.shape[1] // 64 + 1)), dtype=np.uint64)
-        entered, left_as = (np.empty((LANES, longest), dtype=np.int32) for _ in range(2))
-        return words, np.zeros((LANES, 5), dtype=np.int64), entered, left_as, np.empty(longest)
+        """`words` and `returns`, which serve every kernel, then the further scratch of `lanes.hop_in_lanes`. Memory is touched
+        as far as it is used."""
+        words = np.zeros((max(5, 2 * LANES), row_words(len(self._candles))), dtype=np.uint64)
+        room = room_for_hops(longest)
+        return (
+            words,
+            np.empty(longest),
+            np.zeros((LANES, 6), dtype=np.uint64),
+            np.zeros(GENOMES_LISTED + 2),
+            np.zeros((GENOMES_LISTED, PLAN_COLUMNS), dtype=np.int64),
+            np.zeros((2, GENOMES_LISTED), dtype=np.int64),
+            np.zeros((2, longest // self._tile + 2, GENOMES_LISTED), dtype=np.int64),
+            np.empty((2, LANES * longest), dtype=np.int32),
+            np.empty((2, room), dtype=np.int32),
+            np.empty((3, room)),
+        )
 
     def _call(
         self,
@@ -167,12 +196,25 @@ class CompiledEvaluator(PlainEvaluator):
         scratch: tuple[NDArray[Any], ...],
     ) -> None:
         c, touch = self._candles, self._touch
-        words, *of_lanes, returns = scratch
-        kernel(
-            order, *genomes, self._bits.bits, self._enterable, touch.tables, self._market[0], c.time_ms, c.open, c.close,
-            touch.edges, touch.later, touch.small, touch.large, touch.shifts, window.start, window.stop,
-            words, *(of_lanes if kernel is hop_in_lanes else ()), returns, rows,
+        words, returns, *of_lanes = scratch
+        records, index, place, factors, slots, sizes = genomes
+        common = (
+            self._market[0], c.time_ms, c.open, c.close, touch.edges, touch.later, touch.small, touch.large, touch.shifts,
+            window.start, window.stop,
         )  # fmt: skip
+        if kernel is hop_in_lanes:
+            done = 0
+            while done < len(order):
+                done += kernel(
+                    order[done:], records, index, place, factors, slots, sizes, self._bits.bits, self._enterable, touch.tables,
+                    touch.fills, self._sizes.tables, *common, self._tile, words[:LANES],
+                    words[LANES : 2 * LANES], *of_lanes, returns, rows,
+                )  # fmt: skip
+        else:
+            kernel(
+                order, records, index, place, factors, slots, self._bits.bits, self._enterable, touch.tables, *common,
+                words, returns, rows,
+            )  # fmt: skip
 
 
 def _index_of(population: Population, part: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -197,7 +239,10 @@ def _combinations(population: Population) -> tuple[NDArray[np.int64], NDArray[np
 
 
 def warm_up() -> None:
-    """Compile, or load from the cache, every kernel with the signatures used later; seconds when nothing is cached."""
+    """Compile, or load from the cache, every kernel with the signatures used later, those of the search too; seconds when
+    nothing is cached."""
+    from kernels.evolution.warm import warm_search  # it searches with this evaluator, but not the other way round
+
     n = 64
     ramp = np.arange(n, dtype=np.int64)
     price = 1_000 + (ramp * 37) % 50
@@ -224,6 +269,10 @@ def warm_up() -> None:
     for kind in (PlainEvaluator, CompiledEvaluator):
         kind(Candles(info, columns), ExecutionModel()).tier1([genome], whole)
     evaluator = CompiledEvaluator(Candles(info, columns), ExecutionModel(), worth=0.0)
-    in_a_lane = Genome("long", Risk(100, 100, sizing=Sizing(fraction_bps=1_000)), RuleSet(entries))
-    evaluator.tier1([genome, in_a_lane], whole)
+    in_a_lane = [
+        Genome("long", Risk(100, 100, sizing=sizing), RuleSet(entries))
+        for sizing in (Sizing(fraction_bps=1_000), Sizing("fixed", amount=100.0))
+    ]
+    evaluator.tier1([genome, *in_a_lane], whole)
     evaluator.tier2(genome, whole[0])
+    warm_search(evaluator, n)

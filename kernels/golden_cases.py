@@ -10,7 +10,18 @@ import numpy as np
 
 from domain.candles import Candles, DatasetInfo
 from domain.execution import ExecutionModel, MarketRules
-from domain.genome import OPS, Direction, Genome, Operand, Risk, Rule, RuleSet, Sizing
+from domain.genome import (
+    OPS,
+    Direction,
+    Genome,
+    Kelly,
+    Operand,
+    Risk,
+    Rule,
+    RuleSet,
+    Sizing,
+    VolatilityTarget,
+)
 from domain.specs import Window
 
 CANDLES = 1_600
@@ -78,7 +89,7 @@ def _side(n: int) -> RuleSet:
 
 
 def golden_genomes() -> list[Genome]:
-    """48: every direction with every leverage, both sizings, each protection on and off."""
+    """60: every direction with every leverage, all sizings, each protection on and off."""
     directions: tuple[Direction, ...] = ("long", "short", "both")
     out = []
     for n, (direction, leverage) in enumerate(itertools.product(directions * 4, (1, 2, 3, 3))):
@@ -94,4 +105,27 @@ def golden_genomes() -> list[Genome]:
         )
         long = _side(n) if direction != "short" else RuleSet()
         out.append(Genome(direction, risk, long, _side(n + 3) if direction != "long" else RuleSet()))
+    return out + _sized_by_the_past()
+
+
+def _sized_by_the_past() -> list[Genome]:
+    """12: six volatility targets, and six records for Kelly, of which the first four have an edge in these candles."""
+    close, out = Operand("close"), []
+    below, above = (RuleSet((Rule(close, op, Operand("sma", 10)),)) for op in ("<", ">"))
+    directions: tuple[Direction, ...] = ("long", "short", "both")
+    for n, direction in enumerate(directions * 2):
+        cap, target = (10_000, 2_500, 400)[n % 3], VolatilityTarget((100, 900)[n // 3], (2, 20, 96)[n % 3])
+        risk = Risk(0, (60, 150, 0)[n % 3], 0, (6, 25)[n // 3], Sizing("volatility", cap, volatility=target), 1 + n % 3)
+        out.append(_genome(direction, risk, below, above))
+    for n, rule, hold in ((0, 41, 12), (1, 29, 12), (2, 20, 40), (3, 32, 40), (4, 8, 6), (5, 2, 25)):
+        kelly = Kelly((10_000, 2_500)[n % 2], 300, (4, 2)[n % 2])
+        risk = Risk(0, 0, 0, hold, Sizing("kelly", (10_000, 10_000, 3_000)[n % 3], kelly=kelly), 1 + rule % 3)
+        direction = "short" if n < 4 else directions[2 * (n - 4)]
+        out.append(_genome(direction, risk, below, RuleSet((_rule(rule),))))
     return out
+
+
+def _genome(direction: Direction, risk: Risk, long: RuleSet, short: RuleSet) -> Genome:
+    return Genome(
+        direction, risk, long if direction != "short" else RuleSet(), short if direction != "long" else RuleSet()
+    )

@@ -14,7 +14,8 @@ import numpy as np
 from kernels.bitmaps import fence, join_all, join_any, next_bit, next_bit_far, summarise
 from kernels.blocks import walk_to_touch
 from kernels.jit import inlined, jit
-from kernels.loop import level, size_in_lots, whole_ticks
+from kernels.layout import GIVEN, VOLATILITY
+from kernels.loop import fraction_after, level, noted, size_in_lots, whole_ticks
 from kernels.summary import no_sums, tally, write_row
 from kernels.terms import ROLLOVER_MS
 from kernels.trade import END, HOLDING, LIQUIDATION, RULE, STOP, TARGET, TRAILING
@@ -30,7 +31,7 @@ def guard_at(touched, e, b, i, factors, slots, tables, sign, origin, open_, clos
     if factor > 0.0:
         guard = sign * level(origin, factor, sign < 0, scale)
     slot = slots[i, b + TRAIL_AT]
-    if slot >= 0 and tables[slot, e] == touched:
+    if slot >= 0 and tables[slot, e] >> 2 == touched:
         best = tables[slot + 1, e]
         price = sign * level(origin if best < 0 else close[best], factors[i, b + TRAIL_AT], sign < 0, scale)
         if price > guard:
@@ -49,16 +50,16 @@ def touched_by_table(e, b, i, slots, tables, stop):
     guarded, aimed = stop, stop
     slot = slots[i, b + STOP_AT]
     if slot >= 0:
-        guarded = np.int64(tables[slot, e])
+        guarded = np.int64(tables[slot, e]) >> 2
     slot = slots[i, b + RUIN_AT]
     if slot >= 0:
-        guarded = min(guarded, np.int64(tables[slot, e]))
+        guarded = min(guarded, np.int64(tables[slot, e]) >> 2)
     slot = slots[i, b + TRAIL_AT]
     if slot >= 0:
-        guarded = min(guarded, np.int64(tables[slot, e]))
+        guarded = min(guarded, np.int64(tables[slot, e]) >> 2)
     slot = slots[i, b + AIM_AT]
     if slot >= 0:
-        aimed = np.int64(tables[slot, e])
+        aimed = np.int64(tables[slot, e]) >> 2
     return guarded, aimed
 
 
@@ -141,6 +142,7 @@ def hop(g, i, factors, slots, tables, costs, time_ms, open_, close, edges, later
     sums = no_sums(costs)
     count = 0
     equity = costs.start_equity
+    record = (0, 0, 0.0, 0.0)
     long = g.long_exit > g.long_entry
     both = long and g.short_exit > g.short_entry
     by_table = True
@@ -163,11 +165,13 @@ def hop(g, i, factors, slots, tables, costs, time_ms, open_, close, edges, later
         entry_price = whole_ticks(moved, long, scale) / scale
         margin = not long or leverage > 1.0
         cost_frac = taker + costs.opening_frac if margin else taker
+        if g.sizing != GIVEN:
+            fraction = fraction_after(record, g, close, t)
         budget = amount if amount > 0.0 else equity * fraction
         lots = size_in_lots(equity, budget, leverage, entry_price, cost_frac, lot_scale, costs.min_notional)
         if lots == 0.0:
-            if not (0.0 < budget <= equity):
-                break  # equity is what it is until a position is opened
+            if not (0.0 < budget <= equity) and g.sizing != VOLATILITY:
+                break  # equity, and the record of trades, are what they are until a position is opened
             t = entry
             continue
         due = stop
@@ -226,6 +230,8 @@ def hop(g, i, factors, slots, tables, costs, time_ms, open_, close, edges, later
         )
         returns[count] = pnl / equity
         equity = equity + pnl
+        if g.sizing != GIVEN:
+            record = noted(record, pnl, entry_notional)
         held = left - entry if at_open else left - entry + 1
         sums = tally(sums, pnl, equity, entry_notional, exit_notional, fees, held, costs)
         count += 1

@@ -1,139 +1,291 @@
-"""Several genomes at once: from entry to exit in interleaved lanes, for genomes with one side, a stop and a target, no more.
+"""Many genomes at once, in lanes and tiles, for genomes with one side, a stop and a target, no more.
 
-A hop is a chain of dependent loads (bitmap, table, bitmap ...), a few nanoseconds of work and as many of waiting. Lanes
-fill the waiting of one genome with the hops of the others. Where a genome's hops end does not depend on its money, so they
-are listed first and settled after; a genome that is refused an entry on the way goes through `hop.hop`, which can.
+A hop from entry to exit is a chain of dependent loads (bitmap, table, bitmap ...), a few nanoseconds of work and as many
+of waiting. Lanes fill the waiting of one genome with the hops of the others. Beyond the second-level cache a load costs
+more than a trade, so that all genomes walk one tile of the series before any walks the next: bitmaps, tables and fills of
+a tile fit that cache. Where a genome's hops end does not depend on its money, so that hops are listed (`list_tile`),
+priced tile by tile, and settled at the end (`kernels.settling`); each of these loops is by itself, as a processor guesses
+and waits less in small ones. A genome that is refused an entry on the way goes through `hop.hop`.
 """
 
 import numpy as np
 
-from kernels.bitmaps import fence, join_all, next_bit_far, summarise
-from kernels.hop import AIM_AT, RUIN_AT, STOP_AT, TRAIL_AT, fill_in, hop, round_trip
+from kernels.bitmaps import join_and_summarise, trailing_zeros
+from kernels.hop import AIM_AT, RUIN_AT, STOP_AT, TRAIL_AT, hop
 from kernels.jit import inlined, jit
-from kernels.loop import level, size_in_lots, whole_ticks
-from kernels.summary import no_sums, tally, write_row
-from kernels.trade import END, STOP, TARGET
+from kernels.loop import whole_ticks
+from kernels.settling import compound, price_hops, settle_hops
 
 LANES = 4
-#: What ended a hop, beside its last candle: two bits.
-BY_GUARD, BY_AIM, BY_EITHER, BY_END = range(4)
+#: Candles a tile, whole groups of 64 words: a quarter of a megabyte of a table, 1.7 of 216 bitmaps.
+TILE = 16 * 4_096
+#: Genomes and hops that are listed before they are settled: as many as memory allows, as they share what a tile loads. A
+#: single genome's hops always fit (`room_for_hops`).
+GENOMES_LISTED = 2_048
+HOPS_LISTED = 1 << 20
+#: Hops after which a call returns, and words that it joins: a tenth of a second each.
+HOPS_PER_CALL, WORDS_PER_CALL = 4 << 20, 1 << 28
+#: Columns of the state of a lane: its genome's place in the list, position, hops so far, where its words and its two tables
+#: (one candle on) begin.
+PLACE, AT, COUNT, WORDS, GUARD, AIM = range(6)
+#: Columns of the plan of a genome: rows of its first three rules, where its further rules begin and end, rows of its guard's
+#: and its aim's tables, row of its sizes, whether it is long, and on margin.
+MORE, LAST, GUARD_ROW, AIM_ROW, SIZE_ROW, LONG, MARGIN = range(3, 10)
+PLAN_COLUMNS = 10
+NOWHERE = np.uint64(1 << 62)
+NO_WORD = np.uint64(0)
+#: Of 64 candles a word and 64 words a word of the summary.
+SIX, WITHIN = np.uint64(6), np.uint64(63)
+ONE, TWO = np.uint64(1), np.uint64(2)
+
+
+def room_for_hops(longest: int) -> int:
+    """Places in the list of hops, for windows of up to `longest` candles, each the end of one hop at most."""
+    return HOPS_LISTED + longest
 
 
 @inlined
 def fits_a_lane(g, factors, slots, i):
-    """One side with a stop table and a target table; no other guard, no exit rule, no holding limit.
+    """One side with a stop table and a target table; no exit rule, no holding limit, no other guard that could be met first.
 
-    Whether another guard is on says its factor: a guard without a table is on all the same.
+    Whether another guard is on says its factor: a guard without a table is on all the same. A liquidation level that is no
+    nearer than the stop is never met before it: levels rise with their factors, and of equal ones the stop counts.
     """
     b = 0 if g.long_exit > g.long_entry else 4
     one_side = (g.long_exit == g.long_entry) != (g.short_exit == g.short_entry)
     by_price = g.long_exit == g.short_entry and g.short_exit == g.end and g.max_hold == 0
     tables = slots[i, b + STOP_AT] >= 0 and slots[i, b + AIM_AT] >= 0
-    return one_side and by_price and tables and factors[i, b + RUIN_AT] == 0.0 and factors[i, b + TRAIL_AT] == 0.0
+    stop, ruin = factors[i, b + STOP_AT], factors[i, b + RUIN_AT]
+    nearest = ruin == 0.0 or (ruin <= stop if b == 0 else ruin >= stop)
+    return one_side and by_price and tables and nearest and factors[i, b + TRAIL_AT] == 0.0
 
 
 @jit
 def mark_lanes(order, genomes, kind_of, factors, slots, out):
     """out[k] = whether genome order[k] may be walked by `hop_in_lanes`. In place."""
     for k in range(len(order)):
-        out[k] = fits_a_lane(genomes[order[k]], factors, slots, kind_of[order[k]])
+        # Sizes that follow from the past are beyond `settle_hops`; 0 is `kernels.layout.GIVEN`.
+        out[k] = genomes[order[k]].sizing == 0 and fits_a_lane(genomes[order[k]], factors, slots, kind_of[order[k]])
 
 
 @jit
-def settle_hops(g, i, entered, left_as, hops, factors, costs, time_ms, open_, close, edges, start, stop, returns, out):
-    """Settle `hops` hops, at entries `entered` (int32) and ends `left_as` (int32: 4 x candle + what ended it); fills the
-    row `out`. In place. False when an entry is refused that others may follow: then nothing is filled."""
-    long = g.long_exit > g.long_entry
-    side = 0 if long else 1
-    sign = 1.0 if long else -1.0
-    guard_factor, aim_factor = factors[i, 4 * side + STOP_AT], factors[i, 4 * side + AIM_AT]
-    scale, amount, fraction, leverage = costs.tick_scale, g.amount, g.fraction, g.leverage
-    margin = not long or leverage > 1.0
-    cost_frac = costs.taker_frac + costs.opening_frac if margin else costs.taker_frac
-    moves = 1.0 + costs.slippage_frac if long else 1.0 - costs.slippage_frac
-    sums = no_sums(costs)
-    equity = costs.start_equity
-    for k in range(hops):
-        entry = np.int64(entered[k])
-        left, by = np.int64(left_as[k]) >> 2, left_as[k] & 3
-        origin = open_[entry]
-        entry_price = whole_ticks(origin * moves, long, scale) / scale
-        budget = amount if amount > 0.0 else equity * fraction
-        lots = size_in_lots(equity, budget, leverage, entry_price, cost_frac, costs.lot_scale, costs.min_notional)
-        if lots == 0.0:
-            if 0.0 < budget <= equity:
-                return False
-            break
-        if by <= BY_AIM:
-            # Stop or target: which of them is a coin toss, so nothing here branches on it.
-            aims = by == BY_AIM
-            trigger = level(origin, aim_factor if aims else guard_factor, long == aims, scale)
-            price = open_[left]
-            at_open = left > entry and (sign * price <= sign * trigger) != aims
-            price = price if at_open else trigger
-            reason = TARGET if aims else STOP
-        elif by == BY_EITHER:
-            guard = sign * level(origin, guard_factor, sign < 0, scale)
-            aim = -sign * level(origin, aim_factor, sign > 0, scale)
-            price, reason, at_open = fill_in(side, sign, left, left > entry, open_[left], guard, STOP, aim, edges)
-        else:
-            price, reason, at_open = close[left], END, False
-        entry_notional, exit_notional, fees, pnl = round_trip(
-            long, lots, entry_price, cost_frac, price, reason, margin, at_open, entry, left, time_ms, costs
-        )
-        returns[k] = pnl / equity
-        equity = equity + pnl
-        held = left - entry if at_open else left - entry + 1
-        sums = tally(sums, pnl, equity, entry_notional, exit_notional, fees, held, costs)
-    write_row(sums, equity, returns, costs, stop - start, out)
-    return True
+def hop_until_done(state, words, summaries, tables, limit, longest, entered, left_as):
+    """Hop every lane in turn until one has no further entry before `limit`. In place; all arrays are flat and all numbers
+    uint64, so that no index is looked at for its sign.
 
-
-@jit
-def hop_in_lanes(order, genomes, index, kind_of, factors, slots, bits, enterable, tables, costs, time_ms, open_, close, edges,
-                 later, small, large, shifts, start, stop, words, lanes, entered, left_as, returns, out):  # fmt: skip
-    """Rows out[i] for every i of `order`, all of which `fits_a_lane`, over one window. In place.
-
-    Scratch: `words` uint64[2 x LANES, W'] (entries and their summary), `lanes` int64[LANES, 5], `entered` and `left_as`
-    int32[LANES, longest window], `returns`.
+    `state` uint64[LANES, 6]. `words` and `summaries` hold the rows of all lanes, `entered` and `left_as` (int32) `longest`
+    places a lane.
     """
-    limit = stop - 1
+    done = False
+    while not done:
+        for lane in range(LANES):
+            mine = state[lane]
+            at, row = mine[AT], mine[WORDS]
+            if at >= limit:
+                continue
+            w = at >> SIX
+            near = (words[row + w] >> (at & WITHIN)) << (at & WITHIN)
+            # Whether the first word has a bit is a coin toss: what is chosen is where to look, which is no branch, and not
+            # what was found, which would become one. The fence lies ahead of both.
+            v = w + ONE
+            s = v >> SIX
+            groups = (summaries[row + s] >> (v & WITHIN)) << (v & WITHIN)
+            while groups == NO_WORD:
+                s += ONE
+                groups = summaries[row + s]
+            v = (s << SIX) + trailing_zeros(groups)
+            here = near != NO_WORD
+            v = w if here else v
+            shift = at & WITHIN if here else NO_WORD
+            t = (v << SIX) + trailing_zeros((words[row + v] >> shift) << shift)
+            if t >= limit:
+                mine[AT] = limit
+                done = True
+                continue
+            key = min(tables[mine[GUARD] + t], tables[mine[AIM] + t])
+            k = np.uint64(lane) * longest + mine[COUNT]
+            entered[k] = t + ONE
+            left_as[k] = key
+            mine[COUNT] += ONE
+            at = np.uint64(key) >> TWO
+            mine[AT] = at
+            if at >= limit:
+                done = True
+
+
+@jit
+def plan_walks(order, genomes, index, kind_of, slots, size_rows, plans):
+    """plans[j] = what the walk of genome order[j] needs to know. In place.
+
+    The genomes lie anywhere: a loop of its own fetches several at a time, where a walk would wait for each.
+    """
+    for j in range(len(order)):
+        g = genomes[order[j]]
+        kind = kind_of[order[j]]
+        long = g.long_exit > g.long_entry
+        first, last = (g.long_entry, g.long_exit) if long else (g.short_entry, g.short_exit)
+        b = 0 if long else 4
+        plan = plans[j]
+        for k in range(3):
+            plan[k] = index[min(first + k, last - 1)]
+        plan[MORE], plan[LAST] = first + 3, last
+        plan[GUARD_ROW], plan[AIM_ROW] = slots[kind, b + STOP_AT], slots[kind, b + AIM_AT]
+        plan[SIZE_ROW] = size_rows[kind]
+        plan[LONG] = 1 if long else 0
+        plan[MARGIN] = 1 if not long or g.leverage > 1.0 else 0
+
+
+@jit
+def list_tile(plans, index, bits, enterable, tables, start, limit, words, summaries, state, entered,
+              left_as, longest, at, begins, counts, used, most, listed_in, listed_as):  # fmt: skip
+    """List the hops that enter from `start` to before `limit` of every genome of `plans`, from where at[j] says on; moves
+    at[j] on. Returns the places used of `listed_in` and `listed_as` (int32[most or more]), or -1 when they do not do.
+
+    begins[j] and counts[j] say where the hops of genome j lie. In place; the rest is scratch of `hop_in_lanes`.
+    """
+    n = tables.shape[1]
     waiting, busy = 0, 0
     for lane in range(LANES):
-        lanes[lane, 0] = -1
-    while waiting < len(order) or busy > 0:
+        state[lane, AT] = NOWHERE
+    while True:
         for lane in range(LANES):
-            if lanes[lane, 0] < 0:
-                if waiting == len(order):
+            mine = state[lane]
+            if mine[AT] != NOWHERE:
+                if mine[AT] < np.uint64(limit):
                     continue
-                i = order[waiting]
-                g = genomes[i]
-                long = g.long_exit > g.long_entry
-                first, last = (g.long_entry, g.long_exit) if long else (g.short_entry, g.short_exit)
-                join_all(bits, index, first, last, enterable, start, stop, words[2 * lane])
-                fence(words[2 * lane], limit)
-                summarise(words[2 * lane], start, limit, words[2 * lane + 1])
-                b = 0 if long else 4
-                lanes[lane, 0], lanes[lane, 1], lanes[lane, 2] = i, start, 0
-                lanes[lane, 3], lanes[lane, 4] = slots[kind_of[i], b + STOP_AT], slots[kind_of[i], b + AIM_AT]
+                j, count, source = np.int64(mine[PLACE]), np.int64(mine[COUNT]), lane * longest
+                at[j] = mine[AT]
+                begins[j], counts[j] = used, count
+                if used + count > most:
+                    return np.int64(-1)
+                for k in range(count):
+                    listed_in[used + k] = entered[source + k]
+                    listed_as[used + k] = left_as[source + k]
+                used += count
+                mine[AT] = NOWHERE
+                busy -= 1
+            while waiting < len(plans) and at[waiting] >= limit:
+                # It is in a position over the whole tile.
+                counts[waiting] = 0
+                waiting += 1
+            if waiting < len(plans):
+                plan = plans[waiting]
+                join_and_summarise(bits, plan, index, plan[MORE], plan[LAST], enterable, at[waiting], limit, words[lane],
+                                   summaries[lane])  # fmt: skip
+                mine[PLACE], mine[AT], mine[COUNT], mine[WORDS] = waiting, at[waiting], 0, lane * words.shape[1]
+                mine[GUARD], mine[AIM] = plan[GUARD_ROW] * n + 1, plan[AIM_ROW] * n + 1
                 waiting += 1
                 busy += 1
-            t = next_bit_far(words[2 * lane], words[2 * lane + 1], lanes[lane, 1])
-            if t < limit:
-                guarded, aimed = tables[lanes[lane, 3], t + 1], tables[lanes[lane, 4], t + 1]
-                touched = np.int64(min(guarded, aimed))
-                by = (1 if aimed < guarded else 0) + (2 if aimed == guarded else 0)
-                k = lanes[lane, 2]
-                entered[lane, k] = t + 1
-                left_as[lane, k] = 4 * touched + by if touched < stop else 4 * limit + BY_END
-                lanes[lane, 1] = min(touched, limit)
-                lanes[lane, 2] = k + 1
-                continue
-            i = lanes[lane, 0]
-            lanes[lane, 0] = -1
-            busy -= 1
-            if not settle_hops(genomes[i], kind_of[i], entered[lane], left_as[lane], lanes[lane, 2], factors, costs[0],
-                               time_ms, open_, close, edges, start, stop, returns, out[i]):  # fmt: skip
-                entries = words[2 * lane]
+        if busy == 0:
+            return used
+        hop_until_done(state, words.reshape(-1), summaries.reshape(-1), tables.reshape(-1), np.uint64(limit),
+                       np.uint64(longest), entered, left_as)  # fmt: skip
+
+
+@jit
+def price_tile(plans, fills, sizes, costs, time_ms, stop, ends, begins, counts, held, listed_in, listed_as,
+               money):  # fmt: skip
+    """Price the hops of a tile for all genomes whose sizes are known, into `money`; adds to held[j]. In place.
+
+    ends[j] becomes the fill of a hop that the window's end ends (`ends[-1]`: of a short one, `ends[-2]`: of a long one).
+    """
+    for j in range(len(plans)):
+        if counts[j] == 0:
+            continue
+        plan = plans[j]
+        long = plan[LONG] == 1
+        first, last = begins[j], begins[j] + counts[j]
+        if listed_as[last - 1] >> 2 >= stop:
+            # As a guard within the last candle, but for the price.
+            listed_as[last - 1] = 4 * (stop - 1) + 2
+            ends[j] = ends[-2] if long else ends[-1]
+        if plan[SIZE_ROW] >= 0:
+            margin = plan[MARGIN] == 1
+            cost_frac = costs.taker_frac + costs.opening_frac if margin else costs.taker_frac
+            held[j] += price_hops(
+                listed_in, listed_as, first, last, ends[j], plan[GUARD_ROW:], fills, sizes[plan[SIZE_ROW]], long, margin,
+                cost_frac, costs, time_ms, money,
+            )  # fmt: skip
+
+
+@jit
+def settle_one(j, plan, g, tiles, fills, costs, time_ms, open_, candles, ends, begins, counts, held, listed_in, listed_as,
+               entered, left_as, money, returns, out):  # fmt: skip
+    """Settle genome `g`, the j-th of the list, into the row `out`. In place; False when an entry was refused on the way."""
+    if plan[SIZE_ROW] >= 0 and compound(
+        j, tiles, begins, counts, held[j], g.amount, costs, candles, money, returns, out
+    ):  # fmt: skip
+        return True
+    margin = plan[MARGIN] == 1
+    cost_frac = costs.taker_frac + costs.opening_frac if margin else costs.taker_frac
+    hops = 0
+    for s in range(tiles):
+        for k in range(counts[s, j]):
+            entered[hops] = listed_in[begins[s, j] + k]
+            left_as[hops] = listed_as[begins[s, j] + k]
+            hops += 1
+    return settle_hops(
+        g, entered, left_as, hops, ends[j], plan[GUARD_ROW:], fills, plan[LONG] == 1, margin, cost_frac, costs, time_ms, open_,
+        candles, returns, out,
+    )  # fmt: skip
+
+
+@jit
+def hop_in_lanes(order, genomes, index, kind_of, factors, slots, size_rows, bits, enterable, tables, fills, sizes, costs,
+                 time_ms, open_, close, edges, later, small, large, shifts, start, stop, tile, words, summaries, state, ends,
+                 plans, lists, segments, hops, listed, money, returns, out):  # fmt: skip
+    """Rows out[i] for the first genomes i of `order`, all of which `fits_a_lane`, over one window. In place; returns how many
+    are done, at least one: a call is to end soon.
+
+    `size_rows` (R,): the row of `sizes` of every combination, -1 where sizes depend on the equity. `tile`: candles, whole
+    groups of 64 words. Scratch: `words` and `summaries` uint64[LANES, W'] (entries, and which words have any), `state`
+    uint64[LANES, 6], `ends` float64[GENOMES_LISTED + 2], `plans` int64[GENOMES_LISTED, PLAN_COLUMNS], `lists` int64[2,
+    GENOMES_LISTED], `segments` int64[2, tiles of the window, GENOMES_LISTED], `hops` int32[2, LANES x longest window],
+    `listed` int32[2, room_for_hops], `money` float64[3, room_for_hops], `returns` float64[longest window].
+    """
+    limit, longest = stop - 1, len(returns)
+    scale, slip = costs[0].tick_scale, costs[0].slippage_frac
+    sold = whole_ticks(close[limit] * (1.0 - slip), False, scale) / scale
+    covered = whole_ticks(close[limit] * (1.0 + slip), True, scale) / scale
+    at, held = lists[0], lists[1]
+    begins, counts = segments[0], segments[1]
+    done, together = 0, GENOMES_LISTED
+    hops_done = np.int64(0)
+    while done < len(order) and hops_done < HOPS_PER_CALL and done * ((stop - start) >> 6) < WORDS_PER_CALL:
+        part = order[done : done + together]
+        plan = plans[: len(part)]
+        plan_walks(part, genomes, index, kind_of, slots, size_rows, plan)
+        at[: len(part)] = start
+        held[: len(part)] = 0
+        ends[: len(part)] = 0.0
+        ends[-2], ends[-1] = sold, covered
+        used, tiles = np.int64(0), 0
+        first = start
+        while first < limit and used >= 0:
+            last = min((first // tile + 1) * tile, limit)
+            begun = used
+            used = list_tile(
+                plan, index, bits, enterable, tables, first, last, words, summaries, state, hops[0], hops[1], longest, at,
+                begins[tiles], counts[tiles], begun, listed.shape[1], listed[0], listed[1],
+            )  # fmt: skip
+            if used > begun:
+                price_tile(plan, fills, sizes, costs[0], time_ms, stop, ends, begins[tiles], counts[tiles], held, listed[0],
+                           listed[1], money)  # fmt: skip
+            first = last
+            tiles += 1
+        if used < 0:
+            # More hops than there is room for: fewer genomes together; those of one genome fit.
+            together = max(1, len(part) // 2)
+            continue
+        for j in range(len(part)):
+            i = part[j]
+            if not settle_one(j, plan[j], genomes[i], tiles, fills, costs[0], time_ms, open_, stop - start, ends, begins, counts,
+                              held, listed[0], listed[1], hops[0], hops[1], money, returns, out[i]):  # fmt: skip
+                entries, summary = words[0], summaries[0]
+                join_and_summarise(bits, plan[j], index, plan[j, MORE], plan[j, LAST], enterable, start, limit, entries,
+                                   summary)  # fmt: skip
                 hop(genomes[i], kind_of[i], factors, slots, tables, costs[0], time_ms, open_, close, edges, later, small, large,
-                    shifts, entries, words[2 * lane + 1], entries, entries, entries, start, stop, returns, out[i])  # fmt: skip
+                    shifts, entries, summary, entries, entries, entries, start, stop, returns, out[i])  # fmt: skip
+        done += len(part)
+        hops_done += used
+    return done

@@ -7,9 +7,10 @@ chunk's one rule table: `long_entry` to `long_exit` to `short_entry` to `short_e
 from collections.abc import Iterable, Mapping
 
 import numpy as np
+from msgspec import UNSET
 from numpy.typing import NDArray
 
-from domain.genome import OPS, Operand, Rule
+from domain.genome import OPS, Operand, Rule, Sizing
 from kernels.terms import Costs
 from kernels.trade import REASONS, Trade
 
@@ -28,8 +29,15 @@ GENOME = np.dtype(
         ("amount", "f8"),
         ("fraction", "f8"),
         ("leverage", "f8"),
+        # How the fraction follows from the past: one of three, then min_trades or period, base_bps, multiplier or target.
+        ("sizing", "i8"),
+        ("lookback", "i8"),
+        ("base", "f8"),
+        ("aim", "f8"),
     ]
 )
+#: `sizing`: as given (an amount or a fraction), Kelly, volatility target.
+GIVEN, KELLY, VOLATILITY = range(3)
 _FLOAT_COSTS = tuple(n for n in Costs.__struct_fields__ if n not in ("granularity_ms", "max_missing"))
 COSTS = np.dtype([(n, "f8") for n in _FLOAT_COSTS] + [("granularity_ms", "i8"), ("max_missing", "i8")])
 TRADE = np.dtype(
@@ -70,6 +78,15 @@ def rule_records(rules: Iterable[Rule], rows: Mapping[Operand, int]) -> NDArray[
         [(rows.get(r.left, -1), rows.get(r.right, -1), OPS.index(r.op), r.left.value, r.right.value) for r in rules],
         dtype=RULE,
     )
+
+
+def sizing_fields(s: Sizing) -> tuple[int, int, float, float]:
+    """`sizing`, `lookback`, `base` and `aim` of GENOME."""
+    if s.kelly is not UNSET:
+        return KELLY, s.kelly.min_trades, s.kelly.base_bps / 10_000.0, s.kelly.multiplier_bps / 10_000.0
+    if s.volatility is not UNSET:
+        return VOLATILITY, s.volatility.period, 0.0, s.volatility.target_ppm / 1_000_000.0
+    return GIVEN, 0, 0.0, 0.0
 
 
 def decode_trade(record: np.void) -> Trade:

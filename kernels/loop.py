@@ -8,11 +8,14 @@ import numpy as np
 
 from kernels import sizing
 from kernels.jit import inlined, jit
+from kernels.layout import KELLY, VOLATILITY
 from kernels.terms import ROLLOVER_MS
 from kernels.trade import END, HOLDING, LIQUIDATION, RULE, STOP, TARGET, TRAILING
 
 whole_ticks = jit(sizing.whole_ticks)
 size_in_lots = jit(sizing.size_in_lots)
+kelly_fraction = jit(sizing.kelly_fraction)
+volatility_fraction = jit(sizing.volatility_fraction)
 
 
 @inlined
@@ -192,14 +195,35 @@ def settle(trade, costs, time_ms, entry, exit_, at_open, price, reason):
 
 
 @jit
-def open_trade(trade, g, costs, side, price, equity, entry):
+def fraction_after(record, g, close, t):
+    """Fraction of equity for an entry after the close of candle t; `record` of closed trades as in `noted`."""
+    if g.sizing == KELLY:
+        closed, wins, won, lost = record
+        return kelly_fraction(closed, wins, won, lost, g.lookback, g.base, g.aim, g.fraction)
+    if g.sizing == VOLATILITY:
+        return volatility_fraction(close, t, g.lookback, g.aim, g.leverage, g.fraction)
+    return g.fraction
+
+
+@inlined
+def noted(record, pnl, notional):
+    """(trades, winners, their returns, the others' losses) with one trade more; a return is pnl over entry notional."""
+    closed, wins, won, lost = record
+    r = pnl / notional
+    if r > 0.0:
+        return closed + 1, wins + 1, won + r, lost
+    return closed + 1, wins, won, lost - r
+
+
+@jit
+def open_trade(trade, g, costs, side, price, equity, fraction, entry):
     """Fill the entry fields of the record `trade` in place; False when size, budget or tick permit no entry."""
     long = side > 0
     moved = price * (1.0 + costs.slippage_frac) if long else price * (1.0 - costs.slippage_frac)
     fill = whole_ticks(moved, long, costs.tick_scale) / costs.tick_scale
     margin = not long or g.leverage > 1.0
     cost_frac = costs.taker_frac + costs.opening_frac if margin else costs.taker_frac
-    budget = g.amount if g.amount > 0.0 else equity * g.fraction
+    budget = g.amount if g.amount > 0.0 else equity * fraction
     lots = size_in_lots(equity, budget, g.leverage, fill, cost_frac, costs.lot_scale, costs.min_notional)
     if lots == 0.0:
         return False
@@ -218,6 +242,7 @@ def open_trade(trade, g, costs, side, price, equity, entry):
 def simulate(features, rules, g, costs, time_ms, open_, high, low, close, start, stop, trades):
     """Walk one genome through candles start..stop-1; fills `trades` (dtype TRADE, at least stop - start) and counts them."""
     equity = costs.start_equity
+    record = (0, 0, 0.0, 0.0)
     count = 0
     t = start
     while t + 1 < stop:
@@ -229,7 +254,8 @@ def simulate(features, rules, g, costs, time_ms, open_, high, low, close, start,
             t = entry
             continue
         trade = trades[count]
-        if not open_trade(trade, g, costs, side, open_[entry], equity, entry):
+        fraction = fraction_after(record, g, close, t)
+        if not open_trade(trade, g, costs, side, open_[entry], equity, fraction, entry):
             t = entry
             continue
         if side > 0:
@@ -238,6 +264,7 @@ def simulate(features, rules, g, costs, time_ms, open_, high, low, close, start,
             left, price, reason, at_open = leave_short(features, rules, g, costs, entry, open_, high, low, close, stop)
         settle(trade, costs, time_ms, entry, left, at_open, price, reason)
         equity = trade.equity_after
+        record = noted(record, trade.pnl, trade.entry_notional)
         count += 1
         t = left
     return count

@@ -8,12 +8,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from domain.genome import MAX_RULES, Genome, Risk, Rule, validate_genome
-from kernels.layout import GENOME
+from kernels.layout import GENOME, sizing_fields
 
 #: Distinct rules (or risks) kept before the numbering starts afresh.
 KEPT = 200_000
 SPANS = ("long_entry", "long_exit", "short_entry", "short_exit", "end")
-_RISK_FIELDS = ("max_hold", "stop_frac", "target_frac", "trailing_frac", "amount", "fraction", "leverage")
+_RISK_FIELDS = ("max_hold", "stop_frac", "target_frac", "trailing_frac", "amount", "fraction", "leverage",
+                "sizing", "lookback", "base", "aim")  # fmt: skip
 
 
 class Population(msgspec.Struct, frozen=True, eq=False):
@@ -118,6 +119,7 @@ class Numbering:
                     risk.sizing.amount,
                     risk.sizing.fraction_bps / 10_000.0,
                     float(risk.leverage),
+                    *sizing_fields(risk.sizing),
                 )
             )
             self._columns = {}

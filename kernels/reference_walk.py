@@ -9,12 +9,13 @@ from bisect import bisect_left
 
 import msgspec
 import numpy as np
+from msgspec import UNSET
 from numpy.typing import NDArray
 
 from domain.candles import Candles
 from domain.genome import Genome, Risk
 from domain.specs import Window
-from kernels.sizing import size_in_lots, whole_ticks
+from kernels.sizing import kelly_fraction, size_in_lots, volatility_fraction, whole_ticks
 from kernels.terms import ROLLOVER_MS, Costs
 from kernels.trade import Reason, Trade
 
@@ -92,13 +93,47 @@ def _fill_price(price: float, buys: bool, slippage_frac: float, costs: Costs) ->
     return whole_ticks(moved, buys, costs.tick_scale) / costs.tick_scale
 
 
-def enter(long: bool, entry: int, equity: float, risk: Risk, costs: Costs, columns: Columns) -> Position | None:
+class Record:
+    """What Kelly's formula needs of the closed trades of a window; a return is pnl over entry notional."""
+
+    def __init__(self) -> None:
+        self.trades = self.wins = 0
+        self.won = self.lost = 0.0
+
+    def add(self, closed: Closed) -> None:
+        gain = closed.pnl / closed.position.notional
+        self.trades += 1
+        if gain > 0.0:
+            self.wins += 1
+            self.won += gain
+        else:
+            self.lost -= gain
+
+
+def _budget(risk: Risk, equity: float, record: Record, t: int, columns: Columns) -> float:
+    """What a trade may cost that is decided at the close of candle t: nothing here looks further."""
+    s = risk.sizing
+    cap = s.fraction_bps / 10_000.0
+    if s.mode == "fixed":
+        return s.amount
+    if s.kelly is not UNSET:
+        base, multiplier = s.kelly.base_bps / 10_000.0, s.kelly.multiplier_bps / 10_000.0
+        r = record
+        return equity * kelly_fraction(r.trades, r.wins, r.won, r.lost, s.kelly.min_trades, base, multiplier, cap)
+    if s.volatility is not UNSET:
+        period, target = s.volatility.period, s.volatility.target_ppm / 1_000_000.0
+        return equity * volatility_fraction(columns.close, t, period, target, float(risk.leverage), cap)
+    return equity * cap
+
+
+def enter(
+    long: bool, entry: int, equity: float, risk: Risk, costs: Costs, columns: Columns, record: Record
+) -> Position | None:
     """Fill at the open of candle `entry`; None when size or budget permit no trade."""
     price = _fill_price(columns.open[entry], long, costs.slippage_frac, costs)
     margin = not long or risk.leverage > 1
     cost_frac = costs.taker_frac + costs.opening_frac if margin else costs.taker_frac
-    sizing = risk.sizing
-    budget = sizing.amount if sizing.mode == "fixed" else equity * (sizing.fraction_bps / 10_000.0)
+    budget = _budget(risk, equity, record, entry - 1, columns)
     lots = size_in_lots(equity, budget, float(risk.leverage), price, cost_frac, costs.lot_scale, costs.min_notional)
     if lots == 0.0:
         return None
@@ -207,7 +242,7 @@ def walk(genome: Genome, signals: Signals, window: Window, costs: Costs, columns
     times = np.concatenate((signals.long_entry, signals.short_entry))
     order = np.argsort(times, kind="stable")
     closed: list[Closed] = []
-    equity, free_from = costs.start_equity, window.start
+    equity, free_from, record = costs.start_equity, window.start, Record()
     for t, long in zip(times[order].tolist(), sides[order].tolist(), strict=True):
         entry = t + 1
         if t < free_from or entry >= window.stop:
@@ -215,13 +250,14 @@ def walk(genome: Genome, signals: Signals, window: Window, costs: Costs, columns
         missing = (columns.time_ms[entry] - columns.time_ms[t]) // costs.granularity_ms - 1
         if missing > costs.max_missing:
             continue
-        position = enter(long, entry, equity, genome.risk, costs, columns)
+        position = enter(long, entry, equity, genome.risk, costs, columns, record)
         if position is None:
             continue
         exits = signals.long_exit if long else signals.short_exit
         decided = _decided(entry, exits, genome.risk.max_hold, columns, window.stop)
         left = leave(position, decided, genome.risk, costs, columns, window.stop)
         closed.append(settle(position, left, costs, columns))
+        record.add(closed[-1])
         equity = closed[-1].equity_after
         free_from = left.index
     return closed

@@ -8,9 +8,11 @@ from numpy.typing import NDArray
 
 from domain.candles import Candles
 from kernels.blocks import SHIFTS, block_minima
-from kernels.touch import first_touch, signed_extremes, trailing_touch
+from kernels.touch import first_touch, price_touches, signed_extremes, trailing_touch
 
-TABLE_BYTES = 96 << 20
+TABLE_BYTES = 160 << 20
+#: Bytes a candle of one table: a key and a fill.
+ENTRY_BYTES = 12
 #: A table pays once this many genomes have walked the whole dataset with its level.
 WORTH = 120.0
 #: Candles times levels that one compiled call builds: below a quarter of a second.
@@ -30,26 +32,29 @@ def key_of(column: int, factor: float) -> Key:
 
 
 class TouchTables:
-    """Tables int32[rows, n] and the signed prices, blocks and budget behind them."""
+    """Tables int32[rows, n] of keys, their fills float64[rows, n], and the signed prices, blocks and budget behind them."""
 
     def __init__(
         self,
         candles: Candles,
         tick_scale: float,
+        slippage_frac: float,
         limit: int = TABLE_BYTES,
         worth: float = WORTH,
         shifts: tuple[int, int] = SHIFTS,
     ) -> None:
         n = len(candles)
         self._open, self._close, self._scale, self._worth = candles.open, candles.close, tick_scale, worth
+        self._slippage = slippage_frac
         self.edges, self.later = np.empty((2, n)), np.empty((2, n))
         for row, sign in ((LONG, 1.0), (SHORT, -1.0)):
             signed_extremes(sign, candles.open, candles.high, candles.low, self.edges[row], self.later[row])
         rows = [self.later[LONG], self.later[SHORT], -candles.close, candles.close]
         self.shifts = (np.int64(shifts[0]), np.int64(shifts[1]))
         self.small, self.large = (block_minima(rows, s) for s in shifts)
-        self._most = limit // (4 * n)
+        self._most = limit // (ENTRY_BYTES * n)
         self.tables = np.empty((0, n), dtype=np.int32)
+        self.fills = np.empty((0, n))
         self._slots: dict[Key, int] = {}
         self._used = 0
         self._walked: dict[Key, float] = {}
@@ -60,15 +65,15 @@ class TouchTables:
         slots = np.full(factors.shape, -1, dtype=np.int64)
         levels: dict[Key, float] = {}
         columns = []
-        for column in range(factors.shape[1]):
+        for column in np.flatnonzero(factors.any(axis=0)).tolist():
             values, inverse = np.unique(factors[:, column], return_inverse=True)
             keys = [key_of(column, float(v)) if v > 0.0 else None for v in values]
             for key, weight in zip(keys, np.bincount(inverse, weights, len(values)).tolist(), strict=True):
                 if key is not None:
                     levels[key] = levels.get(key, 0.0) + weight
-            columns.append((keys, inverse))
+            columns.append((column, keys, inverse))
         self._provide(levels)
-        for column, (keys, inverse) in enumerate(columns):
+        for column, keys, inverse in columns:
             found = np.array([-1 if k is None else self._slots.get(k, -1) for k in keys], dtype=np.int64)
             slots[:, column] = found[inverse]
         return slots
@@ -105,6 +110,9 @@ class TouchTables:
             grown = np.empty((needed, n), dtype=np.int32)
             grown[: self._used] = self.tables[: self._used]
             self.tables = grown
+            priced = np.empty((needed, n))
+            priced[: self._used] = self.fills[: self._used]
+            self.fills = priced
         groups: dict[tuple[int, bool, bool], list[tuple[float, int]]] = {}
         for key in keys:
             groups.setdefault(key[:3], []).append((key[3], self._used))
@@ -141,3 +149,9 @@ class TouchTables:
                     rows,
                     self.tables,
                 )
+            for factor, slot in members:
+                # A strict level is an aim; a long's guard is met by lows, its aim by highs.
+                price_touches(
+                    self.tables[slot], self._open, factor, (row == LONG) != strict, strict, self._slippage, self._scale,
+                    self.fills[slot],
+                )  # fmt: skip

@@ -1,15 +1,22 @@
-"""First-touch tables: for one level and every possible entry candle, the candle in which that level is met first.
+"""First-touch tables: for one level and every possible entry candle, when that level is met first, and at which fill.
 
 A level depends on the entry's open alone, so that one table of int32[n] serves all genomes that share stop, target,
-trailing or liquidation distance. Prices are held with a sign: `sign` +1 reads lows from above (a long's stop, a short's
-target), -1 reads negated highs (a long's target, a short's stop); "met" is then always "at or below" (`strict`: below).
+trailing or liquidation distance. A table holds keys: 4 x candle, +2 where the level is met within the candle and not by
+its open, +1 where it is an aim; n for the candle where there is none. The order of keys is the order of the checks within
+a candle (open beyond guard, open beyond aim, guard, aim), so that the lesser of two keys says how a position ends. (Tables
+of trailing levels hold 4 x candle alone: beside them the prices of the candle decide.)
+
+Prices are held with a sign: `sign` +1 reads lows from above (a long's stop, a short's target), -1 reads negated highs (a
+long's target, a short's stop); "met" is then always "at or below" (`strict`: below).
 
 Entries are visited from the last to the first with a stack of the running minima that lie ahead: values grow towards
 its top, so that the first candle at or below a level is found by bisection, mostly at the place found last.
 """
 
+import numpy as np
+
 from kernels.jit import inlined, jit
-from kernels.loop import level
+from kernels.loop import level, whole_ticks
 
 
 @jit
@@ -56,19 +63,24 @@ def find(values, height, wanted, strict, hint):
 
 @jit
 def first_touch(open_, at_entry, later, factors, sign, strict, scale, values, stack, hints, slots, tables):
-    """Fill tables[slots[k]] (int32[n]): the first candle from entry e on that meets open[e] * factors[k], n when none.
+    """Fill tables[slots[k]] (int32[n]): key of the first candle from entry e on that meets open[e] * factors[k]; aims
+    are met `strict`ly.
 
     In place; `values` float64[n] and `stack` int32[n] are scratch, `hints` int64[K] zeros. O(levels x n).
     """
     n = len(open_)
     height = 0
+    aims = np.int32(1 if strict else 0)
     for e in range(n - 1, -1, -1):
         for k in range(len(factors)):
             wanted = sign * level(open_[e], factors[k], sign < 0, scale)
             place = find(values, height, wanted, strict, hints[k])
             hints[k] = place
-            found = stack[place] if place >= 0 else n
-            tables[slots[k], e] = e if meets(at_entry[e], wanted, strict) else found
+            found = stack[place] if place >= 0 else np.int32(n)
+            # The open of a later candle is beyond the level; that of the entry candle is where the level comes from.
+            within = found == n or not meets(sign * open_[found], wanted, strict)
+            key = 4 * found + (2 if within else 0)
+            tables[slots[k], e] = (4 * e + 2 if meets(at_entry[e], wanted, strict) else key) + aims
         height = push(values, stack, height, e, later[e])
 
 
@@ -76,7 +88,7 @@ def first_touch(open_, at_entry, later, factors, sign, strict, scale, values, st
 def trailing_touch(
     open_, close, at_entry, later, factor, sign, scale, values, stack, bests, places, after, source, table, best_at
 ):
-    """Fill `table` (int32[n]) with the candle that meets the trailing level of an entry at e, n when none, and
+    """Fill `table` (int32[n]) with 4 x the candle that meets the trailing level of an entry at e, n when none, and
     `best_at` (int32[n]) with the candle whose close set that level, -1 for the entry's open.
 
     From the first close beyond the best so far on, the path is that of any position with this best: `after` and `source`
@@ -106,6 +118,20 @@ def trailing_touch(
         place = find(bests, peaks, -sign * open_[e], True, -1)
         better = places[place] if place >= 0 else n
         if touched <= better:
-            table[e], best_at[e] = touched, -1
+            table[e], best_at[e] = 4 * touched, -1
         else:
-            table[e], best_at[e] = after[better], source[better]
+            table[e], best_at[e] = 4 * after[better], source[better]
+
+
+@jit
+def price_touches(keys, open_, factor, long, aims, slippage, scale, out):
+    """out[e] (float64[n]) = the fill of a position entered at e that ends at `keys[e]` of `first_touch`: at the open or at
+    the level, with slippage for a guard, in ticks against us; meaningless where the level is never met. In place."""
+    n = len(open_)
+    slip = 0.0 if aims else slippage
+    moves = 1.0 - slip if long else 1.0 + slip
+    for e in range(n):
+        trigger = level(open_[e], factor, long == aims, scale)
+        met = min(np.int64(keys[e]) >> 2, n - 1)
+        price = trigger if keys[e] & 2 else open_[met]
+        out[e] = whole_ticks(price * moves, not long, scale) / scale

@@ -1,10 +1,19 @@
 """Campaigns: what was asked for, whether it runs, what came of it."""
 
-from bus.events import CampaignFinished, CampaignJudged, CampaignOpened, CampaignRefused, CampaignRequested
+import msgspec
+
+from bus.events import (
+    CampaignFinished,
+    CampaignJudged,
+    CampaignOpened,
+    CampaignRefused,
+    CampaignRequested,
+    UnitValidated,
+)
 from domain.hashing import canonical
-from domain.specs import CampaignSpec
+from domain.specs import CampaignSpec, strategy_id
 from domain.tasks import unit_count
-from projections.schema import Fact, Put, ReadModel, Table, Value, View, number, outcome, trace, words
+from projections.schema import Fact, Put, ReadModel, Row, Table, Value, View, number, outcome, trace, words
 from projections.units import VERDICTS
 
 #: requested -> open -> finished, or requested -> refused.
@@ -13,9 +22,15 @@ TABLE = Table(
     ("id",),
     (
         *trace("text", "id"),
-        *outcome("text", "name", "spec", "dataset", "venue", "symbol", "risk", "grammar", "lane", "state", "digest"),
+        *outcome(
+            "text", "name", "spec", "dataset", "venue", "symbol", "risk", "grammar", "method", "lane", "state", "digest"
+        ),
         *outcome("int", "granularity_s", "units", "nulls", "replicas"),
         *outcome("int", "validated", "inconclusive", "parked", "trials"),
+        # The best strategy of all exhaustive units so far; proven once every unit is validated.
+        *outcome("text", "best", "best_genome"),
+        *outcome("real", "best_objective"),
+        *outcome("int", "best_enough"),
         # A campaign's seed is below 2**63, but what a command says is checked by the dispatcher, not here.
         *outcome("text", "seed"),
         *trace("text", "distinct_by", "requested_by", "reason", "requested_time", "opened_time", "finished_time"),
@@ -39,6 +54,7 @@ def _spec(spec: CampaignSpec) -> dict[str, Value]:
         "granularity_s": s.granularity_s,
         "risk": s.risk,
         "grammar": s.grammar,
+        "method": s.method,
         "units": unit_count(spec),
         "nulls": spec.nulls,
         "replicas": spec.replicas,
@@ -97,7 +113,26 @@ def _verdict(view: View, seq: int, event: Fact) -> list[Put]:
     # What null repetitions try is no trial of the dataset.
     if verdict == "validated" and event.data.index < number(row, "units") - number(row, "nulls"):
         values["evaluated"] = number(row, "evaluated") + event.data.evaluated
+        values |= _best(row, event.data)
     return [Put("campaigns", (campaign,), values)]
+
+
+def _best(row: Row | None, d: UnitValidated) -> dict[str, Value]:
+    """The unit's best find where it beats those of the campaign's other exhaustive units, whatever their order."""
+    find = d.finds[0] if d.finds else None
+    if row is None or row["method"] != "sweep" or find is None or find.objective is None:
+        return {}
+    ours = (not find.enough_trades, -find.objective, find.genome_id)
+    before = row["best_objective"]
+    if isinstance(before, float) and ours > (not row["best_enough"], -before, words(row, "best_genome")):
+        return {}
+    search = msgspec.json.decode(words(row, "spec"), type=CampaignSpec).search
+    return {
+        "best": strategy_id(find.genome_id, search),
+        "best_genome": find.genome_id,
+        "best_objective": find.objective,
+        "best_enough": find.enough_trades,
+    }
 
 
 def _finished(view: View, seq: int, event: Fact) -> list[Put]:

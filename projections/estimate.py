@@ -1,10 +1,13 @@
 """What a campaign would cost, from the timings of the last answers: nothing is promised where nothing was measured."""
 
 import sqlite3
+import statistics
 
 import msgspec
 
-from domain.specs import CampaignSpec
+from domain.specs import CampaignSpec, Method
+from domain.sweep import set_count
+from domain.tasks import space_of
 from projections.queries import rows
 
 #: How many of the latest answers are looked at.
@@ -30,49 +33,54 @@ class Estimate(msgspec.Struct, frozen=True):
     miners: int
 
 
-class Timings(msgspec.Struct, frozen=True):
-    """Seconds for one genome on one candle of fitness, and the share of the planned trials that were made."""
+class Answer(msgspec.Struct, frozen=True):
+    """One recorded answer: its campaign's spec, genomes evaluated, seconds worked."""
 
-    answers: int
-    s_per_genome_candle: float
-    share: float
+    spec: CampaignSpec
+    evaluated: int
+    seconds: float
 
 
-def _planned(spec: CampaignSpec) -> int:
-    """Genomes of a unit that never stops early: a first population, then what each generation breeds beside its elite."""
-    s = spec.search
-    return s.population + (s.generations - 1) * (s.population - max(2, s.population // 8))
+def _genomes(spec: CampaignSpec, generations: float) -> float:
+    """Genomes of a unit that ends after so many generations, each of which breeds a whole population; all rule sets where
+    a unit is exhaustive."""
+    if spec.search.method == "sweep":
+        return set_count(space_of(spec.search))
+    return spec.search.population * generations
 
 
 def _candles(spec: CampaignSpec) -> int:
     return sum(w.stop - w.start for w in spec.search.windows.fitness)
 
 
-def timings(con: sqlite3.Connection, dataset: str) -> tuple[Timings | None, bool]:
-    """Of the latest answers on this dataset, else on any; (None, False) when there is none."""
-    latest = rows(
+def _latest(con: sqlite3.Connection, dataset: str, method: Method) -> tuple[list[Answer], bool]:
+    """The latest answers by this method on this dataset, else on any; ([], False) when there is none."""
+    found = rows(
         con,
-        "SELECT r.campaign, c.dataset, c.spec, count(*) AS n, sum(r.seconds) AS seconds, sum(r.evaluated) AS evaluated"
-        " FROM (SELECT campaign, seconds, evaluated FROM replicas WHERE state = 'answered' AND seconds > 0"
-        f" ORDER BY result_seq DESC LIMIT {RECENT}) r JOIN campaigns c ON c.id = r.campaign WHERE c.spec <> ''"
-        " GROUP BY r.campaign",
+        "SELECT r.seconds, r.evaluated, c.dataset, c.spec FROM (SELECT campaign, seconds, evaluated, result_seq"
+        " FROM replicas WHERE state = 'answered' AND seconds > 0 AND evaluated > 0"
+        f" ORDER BY result_seq DESC LIMIT {RECENT}) r JOIN campaigns c ON c.id = r.campaign WHERE c.spec <> ''",
     )
-    same = [r for r in latest if r["dataset"] == dataset]
-    chosen = same or latest
-    if not chosen:
-        return None, False
-    seconds = work = planned = evaluated = 0.0
-    answers = 0
-    for r in chosen:
-        spec = msgspec.json.decode(r["spec"], type=CampaignSpec)
-        answers += r["n"]
-        seconds += r["seconds"]
-        evaluated += r["evaluated"]
-        work += r["evaluated"] * _candles(spec)
-        planned += r["n"] * _planned(spec)
-    if not work:
-        return None, False
-    return Timings(answers, seconds / work, min(1.0, evaluated / planned)), bool(same)
+    specs = {text: msgspec.json.decode(text, type=CampaignSpec) for text in {r["spec"] for r in found}}
+    found = [r for r in found if specs[r["spec"]].search.method == method]
+    same = [r for r in found if r["dataset"] == dataset]
+    return [Answer(specs[r["spec"]], r["evaluated"], r["seconds"]) for r in same or found], bool(same)
+
+
+def _generations(spec: CampaignSpec, answers: list[Answer]) -> float:
+    """How many generations a unit of `spec` runs on average, should it stop early as others did.
+
+    A search that was allowed fewer generations does not tell how many more it would have taken: those count only
+    where there are no others.
+    """
+    wanted = spec.search.generations
+    if spec.search.method == "sweep":
+        return float(wanted)
+    telling = [a for a in answers if a.spec.search.generations >= wanted] or answers
+    ran = [a.evaluated / a.spec.search.population for a in telling]
+    if telling is answers and all(g >= a.spec.search.generations - 0.5 for g, a in zip(ran, telling, strict=True)):
+        return float(wanted)
+    return max(1.0, statistics.fmean(min(wanted, g) for g in ran))
 
 
 def _find_bytes(con: sqlite3.Connection) -> float | None:
@@ -84,17 +92,19 @@ def _find_bytes(con: sqlite3.Connection) -> float | None:
 
 def estimate(con: sqlite3.Connection, spec: CampaignSpec, miners: int, campaigns: int = 1) -> Estimate:
     """For `campaigns` campaigns like `spec`, with `miners` live miners (at least one is reckoned with)."""
-    found, same = timings(con, spec.search.dataset)
+    answers, same = _latest(con, spec.search.dataset, spec.search.method)
     units = spec.units * campaigns
-    trials = round(units * _planned(spec) * (found.share if found else 1.0))
-    if found is None:
-        return Estimate(trials, None, None, None, 0, False, miners)
+    if not answers:
+        return Estimate(round(units * _genomes(spec, spec.search.generations)), None, None, None, 0, False, miners)
+    trials = round(units * _genomes(spec, _generations(spec, answers)))
+    s_per_genome_candle = sum(a.seconds for a in answers) / sum(a.evaluated * _candles(a.spec) for a in answers)
     # A null repetition does all the searches again; its trials are none of this dataset.
-    work_s = (1 + spec.nulls) * trials * _candles(spec) * found.s_per_genome_candle * spec.replicas
+    work_s = (1 + spec.nulls) * trials * _candles(spec) * s_per_genome_candle * spec.replicas
     size = _find_bytes(con)
     stored = None
     if size is not None:
         # Every replica's answer holds the finds, the verdict holds them again, and so does each strategy's event.
         finds = spec.search.top * size * (spec.replicas + 2)
-        stored = round(trials * _HASH_BYTES + units * (_UNIT_BYTES + spec.replicas * (_REPLICA_BYTES + size) + finds))
-    return Estimate(trials, work_s, work_s / max(1, miners), stored, found.answers, same, miners)
+        hashes = 0 if spec.search.method == "sweep" else trials * _HASH_BYTES
+        stored = round(hashes + units * (_UNIT_BYTES + spec.replicas * (_REPLICA_BYTES + size) + finds))
+    return Estimate(trials, work_s, work_s / max(1, miners), stored, len(answers), same, miners)

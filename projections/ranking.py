@@ -20,8 +20,12 @@ _COLUMN = {"walk_forward": "walk_forward_return", "fitness": "fitness_return"}
 #: ones, and what the validated units of running ones evaluated. A genome tried by two campaigns counts twice.
 _SELECT = (
     "SELECT s.*, (SELECT nullif(sum(CASE WHEN k.state = 'finished' THEN k.trials ELSE k.evaluated END), 0)"
-    " FROM campaigns k WHERE k.dataset = s.dataset) AS tried, c.lane"
+    " FROM campaigns k WHERE k.dataset = s.dataset) AS tried, c.lane,"
+    " p.id AS proven_by, p.trials AS proven_of, p.grammar AS proven_grammar"
     " FROM strategies s LEFT JOIN campaigns c ON c.id = s.campaign"
+    # Nothing of the grammar was left out, and nobody doubts a part of it: there is none better on its fitness windows.
+    " LEFT JOIN campaigns p ON p.id = (SELECT k.id FROM campaigns k WHERE k.best = s.id AND k.state = 'finished'"
+    " AND k.validated = k.units ORDER BY k.trials DESC, k.id LIMIT 1)"
 )
 
 
@@ -48,7 +52,7 @@ def shape(row: Json) -> Json:
 
     `metrics` holds the fitness figures (those of the closed trades at the top when there is one fitness window),
     `walk_forward` the same genome on candles that the search never saw, `benchmark` buy & hold over both ranges
-    (`fitness_return`, and `return` over the walk-forward range).
+    (`fitness_return`, and `return` over the walk-forward range). `proven`: an exhaustive campaign of which this is the best.
     """
     find = msgspec.json.decode(row["find"], type=Find)
     fitness, walks = _windows(find.fitness), _windows(find.walk_forward)
@@ -78,6 +82,9 @@ def shape(row: Json) -> Json:
         "p_value": row["p_value"],
         "passed": bool(row["passed"]) if row["judged_seq"] else None,
         "trials": row["tried"],
+        "proven": {"best_of": row["proven_of"], "grammar": row["proven_grammar"], "campaign": row["proven_by"]}
+        if row["proven_by"]
+        else None,
         "genome_id": row["genome_id"],
         "venue": row["venue"],
         "symbol": row["symbol"],

@@ -52,8 +52,7 @@ def _tiles(con: sqlite3.Connection, now: Now, _: Params) -> Json:
         "silent": sum(w["state"] in ("dead", "stalled") for w in known),
         "connected": now.connected,
         "trials": queries.trials(con),
-        "rate": now.rate,
-        "campaigns": campaign_counts(con),
+        "rate": now.rate if now.connected else None,
         "strategies": ranking.strategy_count(con),
         "validated": ranking.strategy_count(con, "validated"),
     }
@@ -74,9 +73,10 @@ def progress_of(con: sqlite3.Connection, now: Now, c: Json) -> Json:
     done = min(1.0, (answers + under_way) / wanted)
     miners = len(now.miners())
     left = None
-    if work.answered and miners and decided < c["units"]:
+    if now.connected and work.answered and miners and decided < c["units"]:
         left = max(0.0, wanted - answers - under_way) * work.seconds / work.answered / miners
-    return {"decided": decided, "done": 1.0 if c["state"] == "finished" else done, "left_s": left, "miners": miners}
+    done = 1.0 if c["state"] == "finished" else done
+    return {"decided": decided, "done": done, "left_s": left, "miners": miners, "connected": now.connected}
 
 
 def _running(con: sqlite3.Connection, now: Now, _: Params) -> Json:
@@ -103,15 +103,29 @@ def _top(con: sqlite3.Connection, now: Now, _: Params) -> Json:
 
 
 def _workers(con: sqlite3.Connection, now: Now, _: Params) -> Json:
-    """Miners by host, and the other agents beside them."""
-    rows = worker_rows(queries.workers(con), now.presences, queries.agents(con, "miner"))
-    details = {(p.host, p.slot): p for p in now.presences if p.kind == "miner"}
+    """Miners by host, and the other agents beside them. While the bus is away no state is known, good or bad."""
+    recorded = queries.agents(con)
+    rows = worker_rows(queries.workers(con), now.presences, [a for a in recorded if a["kind"] == "miner"])
+    ended = {a["id"]: a["crashes"] for a in recorded}
+    pids = {(p.host, p.agent): p.pid for p in now.presences}
     by_host: dict[str, list[Json]] = {}
     at_work = {(p.host, p.slot): p for _, p in now.progress.values()}
     for r in rows:
-        presence, job = details.get((r["host"], r["slot"])), at_work.get((r["host"], r["slot"]))
-        by_host.setdefault(r["host"], []).append(r | {"since": presence.started if presence else "", "job": job})
-    others = [a for a in agent_rows(now.presences, queries.agents(con)) if a["kind"] != "miner"]
+        name = f"miner-{r['slot']}"
+        by_host.setdefault(r["host"], []).append(
+            r
+            | {
+                "pid": pids.get((r["host"], name)),
+                "job": at_work.get((r["host"], r["slot"])),
+                "restarts": ended.get(f"{r['host']}_{name}", 0),
+            }
+        )
+    others = [
+        a | {"pid": pids.get((a["host"], a["id"]))} for a in agent_rows(now.presences, recorded) if a["kind"] != "miner"
+    ]
+    if not now.connected:
+        for row in [*others, *(r for of_host in by_host.values() for r in of_host)]:
+            row["state"] = "unknown"
     return {"hosts": by_host, "agents": others, "connected": now.connected}
 
 

@@ -43,6 +43,12 @@ class Now:
         """Miners whose heartbeats come in time and that can work."""
         return [p for p in self.presences if p.kind == "miner" and judged_state(p) == "alive"]
 
+    def owners(self) -> int:
+        """How many distinct owners a unit could have now: hosts from two on, else slots."""
+        miners = self.miners()
+        hosts = len({p.host for p in miners})
+        return hosts if hosts > 1 else len(miners)
+
     def of_unit(self, unit: str) -> list[Progress]:
         """What miners said of this unit lately, one a replica."""
         late = time.monotonic() - PROGRESS_S

@@ -40,19 +40,26 @@ def _escaped(text: str) -> str:
 async def exposition(s: Services) -> str:
     """All metrics; those of the read models are left out while there are none."""
     now = s.hub.now
-    agents = Counter((a["kind"], a["host"], a["state"]) for a in agent_rows(now.presences))
+    try:
+        recorded, c = await s.views.read(lambda con: (queries.agents(con), _counts(con)))
+    except Unreachable:
+        recorded, c = [], None
+    rows = agent_rows(now.presences, recorded)
+    agents = Counter((a["kind"], a["host"], a["state"]) for a in rows)
     out = family("bus_connected", "gauge", "Whether the bus answers.", [({}, float(now.connected))])
     out += family("log_last_sequence", "gauge", "Last sequence of the event log.", [({}, now.last_seq)])
     out += family(
-        "agents", "gauge", "Agents with a heartbeat, by state.",
+        "agents", "gauge", "Agents that should be there, by state; without a heartbeat they are dead.",
         [({"kind": k, "host": h, "state": st}, n) for (k, h, st), n in sorted(agents.items())],
+    )  # fmt: skip
+    out += family(
+        "agent_restarts_total", "counter", "Ends of agents that nobody asked for.",
+        [({"agent": a["id"], "host": a["host"]}, a["restarts"]) for a in rows],
     )  # fmt: skip
     out += family("trials_per_second", "gauge", "Genomes evaluated a second, all miners.", [({}, now.rate or 0.0)])
     out += family("web_open_pages", "gauge", "Pages with a live stream.", [({}, s.hub.clients)])
     out += family("web_fragments_rendered_total", "counter", "Fragments rendered.", [({}, s.renderer.rendered)])
-    try:
-        c = await s.views.read(_counts)
-    except Unreachable:
+    if c is None:
         return "\n".join(out) + "\n"
     out += family("units", "gauge", "Units by state.", [({"state": k}, v) for k, v in c["units"].items()])
     out += family("trials_total", "counter", "Distinct rules tried.", [({}, c["trials"])])

@@ -1,6 +1,7 @@
 """The pages that a person sees. Every address works without JavaScript; what changes comes over the stream of the page."""
 
 import asyncio
+import contextlib
 import sqlite3
 from typing import Any
 from urllib.parse import urlencode
@@ -12,6 +13,7 @@ from litestar.exceptions import NotFoundException, PermissionDeniedException, Se
 from litestar.params import FromPath
 from litestar.response import Redirect, Stream
 
+from domain.errors import SluiceError, Unreachable
 from projections import queries, ranking
 from projections.estimate import Estimate
 from projections.queries import Json
@@ -143,9 +145,13 @@ def _answer(con: sqlite3.Connection, services: Services, values: dict[str, str],
     return asked, form.estimates(con, asked, len(services.hub.now.miners())), form.choices(con)
 
 
-async def _form(s: Services, request: Req, filled: Filled, status: int = 200) -> Response[str]:
+async def _form(s: Services, request: Req, filled: Filled, status: int = 200, refused: str = "") -> Response[str]:
+    """`refused`: why nothing, or not all, was asked for."""
     asked, est, choices = filled
-    return await show(s, request, "form", "New campaign", status, asked=asked, est=est, choices=choices)
+    return await show(
+        s, request, "form", "New campaign", status, asked=asked, est=est, choices=choices, refused=refused,
+        owners=s.hub.now.owners(),
+    )  # fmt: skip
 
 
 @get("/campaigns/new", include_in_schema=False)
@@ -163,7 +169,8 @@ async def new_campaign(request: Req, services: Given) -> Response[str]:
 @get("/campaigns/estimate", include_in_schema=False)
 async def estimate(request: Req, services: Given) -> Response[str]:
     asked, est, _ = await _asked(services, request.query_params)
-    return Response(services.renderer.page("_estimate.html", asked=asked, est=est), media_type=MediaType.HTML)
+    html = services.renderer.page("_estimate.html", asked=asked, est=est, owners=services.hub.now.owners())
+    return Response(html, media_type=MediaType.HTML)
 
 
 @post("/campaigns", include_in_schema=False)
@@ -172,9 +179,16 @@ async def open_campaigns(request: Req, services: Given) -> Response[Any]:
     filled = await _asked(services, await request.form())
     asked = filled[0]
     if asked.error:
-        return await _form(services, request, filled, status=422)
-    ids = [await services.request(spec, "web") for spec in asked.specs]
-    await _projected(services, ids[-1])
+        return await _form(services, request, filled, 422, asked.error)
+    ids: list[str] = []
+    try:
+        for spec in asked.specs:
+            ids.append(await services.request(spec, "web"))
+    except SluiceError as e:
+        kept = f"; {len(ids)} of {len(asked.specs)} campaigns were asked for before that" if ids else ""
+        return await _form(services, request, filled, 503, f"{e}{kept}")
+    with contextlib.suppress(Unreachable):
+        await _projected(services, ids[-1])
     return Redirect(f"/campaigns/{ids[0]}" if len(ids) == 1 else "/campaigns", status_code=303)
 
 
@@ -206,6 +220,8 @@ async def login(request: Req, services: Given) -> Response[str]:
 
 @post("/logout", include_in_schema=False)
 async def logout(request: Req, services: Given) -> Response[Any]:
+    """The cookie goes, and a copy of it is worth nothing any more."""
+    await asyncio.to_thread(services.secrets.end_session, request.cookies.get(COOKIE, ""))
     answer: Response[Any] = Redirect("/", status_code=303)
     answer.delete_cookie(COOKIE)
     return answer

@@ -32,12 +32,15 @@ def environment(assets: Assets) -> Environment:
         "day_ms",
         "ago",
         "state",
+        "sentence",
         "short",
         "tone",
         "stake",
     )
     env.filters.update({name: getattr(words, name) for name in names})
-    env.globals.update(asset=assets.url, UNIT_STATES=UNIT_STATES, DASH=words.DASH, SHAPES=words.SHAPES)
+    env.globals.update(
+        asset=assets.url, UNIT_STATES=UNIT_STATES, DASH=words.DASH, MINUS=words.MINUS, SHAPES=words.SHAPES
+    )
     return env
 
 

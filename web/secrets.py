@@ -16,11 +16,15 @@ COOKIE = "sluice_session"
 
 
 class Stored(msgspec.Struct):
-    """`key` signs sessions; `token` is for scripts (`Authorization: Bearer`); `link` is good for one visit (hex each)."""
+    """`key` signs sessions; `token` is for scripts (`Authorization: Bearer`); `link` is good for one visit (hex each).
+
+    `ended`: sessions that were signed out of, by id, with the time at which they would have ended by themselves.
+    """
 
     key: str
     token: str
     link: str
+    ended: dict[str, int] = {}
 
 
 class Secrets:
@@ -75,7 +79,16 @@ class Secrets:
         if not hmac.compare_digest(signature.encode(), self._sign("session:" + body).encode()):
             return ""
         id, _, ends = body.partition(".")
-        return id if int(ends) > (now or time.time()) else ""
+        return id if int(ends) > (now or time.time()) and id not in self._stored.ended else ""
+
+    def end_session(self, cookie: str) -> None:
+        """From now on the cookie opens nothing, wherever a copy of it lies."""
+        if not (id := self.session(cookie)):
+            return
+        now = time.time()
+        kept = {i: ends for i, ends in self._stored.ended.items() if ends > now}
+        self._stored.ended = kept | {id: int(cookie.split(".")[1])}
+        self._write()
 
     def csrf(self, session: str) -> str:
         """What a form of this session must carry."""

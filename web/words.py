@@ -1,9 +1,10 @@
 """Figures, times and states as pages write them: signs, thin spaces, units, UTC; what is not known is a dash."""
 
+import re
 from datetime import UTC, datetime
 from typing import Any
 
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 THIN = "\u202f"
 MINUS = "\u2212"
@@ -26,6 +27,7 @@ SHAPES = {
     "parked": "■",
     "dead": "✕",
     "stopped": "■",
+    "unknown": "?",
 }
 
 
@@ -104,6 +106,12 @@ def state(name: str) -> Markup:
     return Markup('<span class="state state-{}"><span class="shape" aria-hidden="true">{}</span>{}</span>').format(
         name, SHAPES.get(name, "·"), name
     )
+
+
+def sentence(text: str) -> Markup:
+    """A message of ours as a page writes it: begun with a capital, commands set apart."""
+    parts = re.split(r"`([^`]+)`", text[:1].upper() + text[1:])
+    return Markup("").join(Markup("<code>{}</code>").format(p) if i % 2 else escape(p) for i, p in enumerate(parts))
 
 
 def short(id: str, signs: int = 8) -> Markup:

@@ -21,14 +21,14 @@ from bus.envelope import Event, make_event
 from bus.lease import Lease
 from bus.runtime import Context
 from bus.subjects import entity_filter
-from domain.errors import Conflict, SluiceError, Unreachable
+from domain.errors import BadInput, Conflict, SluiceError, Unreachable
 from domain.hashing import derived_id
 from domain.tasks import unit_seed, unit_task
+from domain.tried import HASH_BYTES, SweptSets, read_tried
 from kernels.version import lane as kernel_lane
 
 log = logging.getLogger("sluice.dispatcher")
 BATCH = 200
-HASH_BYTES = 32
 
 
 class Dispatcher:
@@ -171,16 +171,26 @@ class Dispatcher:
         await self._append(event, expect)
 
     async def _distinct_trials(self, campaign: Campaign) -> int:
-        """Exact size of the union of all tried genomes: replicas and redeliveries leave it unchanged."""
+        """Exact size of the union of all tried genomes: replicas and redeliveries leave it unchanged.
+
+        A campaign's units search one space by one method, so that what is swept and what is hashed never overlap; two parts
+        of a sweep differ in stop or target, which are part of every genome.
+        """
         union = np.empty(0, dtype=f"S{HASH_BYTES}")
+        swept: set[SweptSets] = set()
         for unit in campaign.units:
             if unit.tried_sha256:
                 data = await get_artifact(self.bus, unit.tried_sha256)
-                if len(data) % HASH_BYTES:
-                    log.error("unit %s: its set of tried genomes is none; they are not counted", unit.id)
+                try:
+                    whole = read_tried(data)
+                except BadInput as e:
+                    log.error("unit %s: %s; they are not counted", unit.id, e)
                     continue
-                union = await asyncio.to_thread(np.union1d, union, np.frombuffer(data, dtype=union.dtype))
-        return len(union)
+                if whole is not None:
+                    swept.add(whole)
+                else:
+                    union = await asyncio.to_thread(np.union1d, union, np.frombuffer(data, dtype=union.dtype))
+        return len(union) + sum(s.count for s in swept)
 
 
 async def run(context: Context) -> None:

@@ -25,6 +25,7 @@ from domain.results import ReplicaResult, UnitOutcome
 from domain.specs import validate_search
 from domain.tasks import WorkItem, most_generations
 from kernels.evaluator import warm_up
+from kernels.exhaustive import warm_up as warm_up_exhaustive
 from kernels.golden import check_golden
 from market.store import DatasetStore
 
@@ -59,6 +60,7 @@ class Miner:
         """Until told to stop. A kernel that fails its golden vectors on this machine gets no work."""
         context = self.context
         await asyncio.to_thread(warm_up)
+        await asyncio.to_thread(warm_up_exhaustive)
         await asyncio.to_thread(check_golden)
         context.state = "alive"
         pull = Pull(self.bus, "WORK", work_consumer(context.lane), batch=1, expires_s=PULL_EXPIRES_S)

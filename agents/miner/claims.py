@@ -39,16 +39,15 @@ async def read_unit(bus: Bus, item: WorkItem, host: str, slot: str) -> UnitView:
 
 
 async def _count_claims(bus: Bus, item: WorkItem) -> int:
-    """Stored claims of the replica that were neither given back nor declared poison; as many as matter."""
+    """Stored claims of the replica less those given back: as the validator counts, so that both say poison of the same."""
     found, seq = 0, 1
-    while found < POISON_ATTEMPTS:
+    while True:
         stored = await bus.next("CLAIM", seq, subjects.claims_of_replica(item.unit, item.replica))
         if stored is None:
-            break
+            return found
         claim = trusted_claim(stored.subject, stored.data)
-        found += not (claim.released or claim.poisoned)
+        found += -1 if claim.released else not claim.poisoned
         seq = stored.seq + 1
-    return found
 
 
 def trusted_claim(subject: str, data: bytes) -> Claim:

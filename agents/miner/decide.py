@@ -19,8 +19,8 @@ class UnitView(NamedTuple):
 
     `newest`: replica -> (sequence, newest claim); `last_seq`: last sequence over all claims of the unit (0 = none);
     `answered`: replicas that have a result by anybody; `answered_by_me`: those with one by my owner;
-    `highest_generation`: of any checkpoint of the delivered replica; `claims`: how many claims of it are stored that were
-    neither given back nor declared poison (counted only when the newest one says that there were many).
+    `highest_generation`: of any checkpoint of the delivered replica; `claims`: how many claims of it are stored, less those that
+    were given back (counted only when the newest one says that there were many).
     """
 
     newest: dict[int, tuple[int, Claim]]

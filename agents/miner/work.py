@@ -9,10 +9,11 @@ from domain.candles import Candles
 from domain.errors import BadInput
 from domain.execution import ExecutionModel
 from domain.results import UnitOutcome
-from domain.tasks import Evolve, Null, WorkItem
+from domain.tasks import Evolve, Null, Sweep, WorkItem
 from kernels.evaluator import CompiledEvaluator
 from kernels.evolution.null import NullSearch
 from kernels.evolution.search import Search
+from kernels.exhaustive import ExhaustiveSearch
 
 log = logging.getLogger("sluice.miner")
 
@@ -91,6 +92,10 @@ class Job:
                 return Search(item.search, item.seed, evaluator)
             case Null():
                 return NullSearch(item.search, item.seed, item.task, evaluator.candles, CompiledEvaluator, state)
+            case Sweep() as task:
+                if state:
+                    return ExhaustiveSearch.resume(item.search, item.seed, task, evaluator, state)
+                return ExhaustiveSearch(item.search, item.seed, task, evaluator)
             case _:
                 raise BadInput(f"this miner cannot do a unit of the kind {type(item.task).__name__}")
 

@@ -67,6 +67,10 @@ def read_result(stored: Stored) -> ReplicaResult:
         raise BadInput("the result names no set of tried genomes")
     if not all(0 <= n < _COUNT for n in (outcome.evaluated, outcome.generations, result.seconds)):
         raise BadInput("the result counts what cannot be counted")
+    if outcome.distribution is not None and not (
+        outcome.distribution.adds_up() and outcome.distribution.evaluated == outcome.evaluated
+    ):
+        raise BadInput("the distribution of the result does not add up to what was evaluated")
     for find in outcome.finds:
         _check_find(find)
     nulls = [outcome.null.genome] if outcome.null is not None and outcome.null.genome is not None else []

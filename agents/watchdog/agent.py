@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import os
 import signal
 import time
 
@@ -13,9 +14,10 @@ from agents.watchdog.notes import Notes
 from agents.watchdog.observe import Answers, Observer, answers
 from agents.watchdog.record import Recorder, Reports
 from bus.client import Bus
+from bus.logs import log_to_bus, no_longer
 from bus.processes import Process, stop_all, this_process
 from bus.run_file import Launch, RunFile, read_run_file, write_run_file
-from bus.runtime import Context
+from bus.runtime import VERSION, Context
 from bus.server import Server
 from bus.settings import StateDir
 from domain.errors import SluiceError
@@ -59,7 +61,7 @@ class Watchdog:
         names = [a for c in self.children for a in c.agents]
         self.observer = Observer(self.context.bus, self.context.host, names, self.settings.check_s)
         await self._take_over()
-        runs = [self.observer.run(), self.recorder.run(), self._beats()]
+        runs = [self.observer.run(), self.recorder.run(), self._beats(), self.lines.keep_shipping(self.context.bus)]
         if self.broker is not None:
             runs += [Reports(self.context.bus).run(), self.web.run()]
             runs += [self.health.run()] if isinstance(self.broker.server, Server) else []
@@ -76,6 +78,8 @@ class Watchdog:
         creds = self.broker.credentials() if self.broker else kids.own_credentials(self.launch)
         host = creds.host or self.settings.host_name()
         bus = await Bus.connect(creds, f"{host}.watchdog", timeout_s=10.0, patience_s=2.0)
+        self.lines = log_to_bus(host, "watchdog", [creds.password])
+        log.info("watchdog runs on %s as process %d, version %s", host, os.getpid(), VERSION)
         return Context(bus, self.settings, self.state, "watchdog", "watchdog", host, stop=self.stop, state="alive")
 
     async def _beats(self) -> None:
@@ -102,7 +106,7 @@ class Watchdog:
             # We failed, our children did not: the next watchdog takes them over.
             for task in tasks:
                 task.cancel()
-            await self.context.bus.close()
+            await self._leave()
             return
         await stop_all([c.process for c in self.children if c.process], max(0.5, self.settings.stop_s - 1.5))
         for child in self.children:
@@ -114,9 +118,15 @@ class Watchdog:
             task.cancel()
         self.context.state = "stopped"
         await self.context.beat()
-        await self.context.bus.close()
+        await self._leave()
         await self._stop_processes()
         self.state.run_file.unlink(missing_ok=True)
+
+    async def _leave(self) -> None:
+        """The last words go out first: they say what was wrong."""
+        no_longer(self.lines)
+        await self.lines.ship(self.context.bus)
+        await self.context.bus.close()
 
     async def _stop_processes(self) -> None:
         left = [Process(p) for p in self.before.processes if p.running()] if self.before else []

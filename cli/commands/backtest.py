@@ -1,6 +1,7 @@
 """`sluice backtest ID|FILE`: one genome over a dataset, every figure beside buy & hold; a look at the hold-out is recorded."""
 
 import argparse
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,28 @@ from domain.specs import SearchSpec, Window, split_windows
 from domain.words import genome_words
 from projections import ranking
 
+#: Of `domain.metrics.PORTFOLIO`, as the table of figures names and writes them.
+FIGURES: dict[str, tuple[str, Callable[[Any], str]]] = {
+    "total_return": ("return", common.percent),
+    "annual_return": ("return a year", common.percent),
+    "volatility": ("volatility a year", common.share),
+    "sharpe": ("Sharpe", common.decimals),
+    "sortino": ("Sortino", common.decimals),
+    "calmar": ("Calmar", common.decimals),
+    "max_drawdown": ("maximum drawdown", common.share),
+    "drawdown_days": ("longest below a peak, days", common.decimals),
+    "var_95": ("VaR 95 % a day", common.share),
+    "cvar_95": ("CVaR 95 % a day", common.share),
+    "var_99": ("VaR 99 % a day", common.share),
+    "cvar_99": ("CVaR 99 % a day", common.share),
+    "trades": ("trades", common.decimals),
+    "win_rate": ("won", common.share),
+    "profit_factor": ("profit factor", common.decimals),
+    "expectancy": ("expected a trade", common.decimals),
+    "exposure": ("time in the market", common.share),
+    "turnover": ("turnover", common.decimals),
+    "fees": ("fees", common.decimals),
+}
 RANGES = ("fitness", "walk-forward", "hold-out")
 
 
@@ -129,12 +152,15 @@ async def _record(bus: Bus, data: Any) -> None:
 
 
 def _evaluate(evaluator: Any, genome: Genome, span: Window, candles: Candles, with_trades: bool) -> dict[str, Any]:
+    from kernels.portfolio import against_holding
+
     out: dict[str, Any] = {
         "start": span.start,
         "stop": span.stop,
         "metrics": figures(TIER1, evaluator.tier1([genome], [span])[0, 0]),
         "daily": figures(TIER2, evaluator.tier2(genome, span)),
         "buy_and_hold": figures(TIER2, evaluator.buy_and_hold(span)),
+        "portfolio": dict(zip(("strategy", "buy_and_hold"), against_holding(evaluator, genome, span), strict=True)),
     }
     if with_trades:
         times = candles.time_ms
@@ -157,9 +183,14 @@ def _show(found: dict[str, Any], args: common.Args) -> None:
         m, d, hold = r["metrics"], r["daily"], r["buy_and_hold"]
         print(
             f"{name}: {m['trades']} trades, return {common.percent(m['return_frac'])} "
-            f"(buy & hold {common.percent(hold['total_return'])}), maximum drawdown {common.percent(m['max_drawdown'])}, "
+            f"(buy & hold {common.percent(hold['total_return'])}), maximum drawdown {m['max_drawdown'] * 100:.2f} %, "
             f"fees {m['fees'] or 0:,.2f}, daily Sharpe (yearly) {d['sharpe'] if d['sharpe'] is None else round(d['sharpe'], 2)}"
         )
+        both = r["portfolio"]
+        rows = [
+            (words, form(both["strategy"][k]), form(both["buy_and_hold"][k])) for k, (words, form) in FIGURES.items()
+        ]
+        common.print_table(f"{name}, {d['days']} days", ("figure", "strategy", "buy & hold"), rows, "")
         rows = [_trade_row(t) for t in r.get("trades", ())]
         if rows:
             common.print_table("Trades", ("entry", "exit", "side", "at", "out at", "pnl", "reason"), rows, "")

@@ -9,9 +9,12 @@ CASES = {
     "web": "pages: time to answer, weight, from an event to the page that shows it",
     "kernel": "backtests: the fast path against the plain compiled loop",
     "indicators": "indicators, all at once, against numpy",
+    "search": "the genetic search: time against the plain loop, finds against a proven optimum",
+    "exhaustive": "every strategy of the classic grammar: seconds of one core, against the plain loop",
+    "mine": "a campaign through the whole system against the bare kernel on two cores",
 }
 #: Those against a baseline: `run(quick)` gives rows of COLUMNS; a bit that differs is a failure, a ratio is not.
-COMPARED = ("kernel", "indicators")
+COMPARED = ("kernel", "indicators", "search", "exhaustive", "mine")
 
 
 def add(sub: argparse._SubParsersAction) -> None:  # type: ignore[type-arg]
@@ -21,7 +24,7 @@ def add(sub: argparse._SubParsersAction) -> None:  # type: ignore[type-arg]
         v = cases.add_parser(name, parents=[common.options()], help=text)
         v.set_defaults(run=bench)
         if name in COMPARED:
-            v.add_argument("--quick", action="store_true", help="fewer and smaller cases, below half a minute")
+            v.add_argument("--quick", action="store_true", help="fewer and smaller cases")
             v.set_defaults(run=compare)
 
 

@@ -34,6 +34,7 @@ def campaigns(args: common.Args) -> int:
         "symbol",
         "granularity",
         "risk",
+        "method",
         "state",
         "units",
         "validated",
@@ -43,6 +44,13 @@ def campaigns(args: common.Args) -> int:
     )
     rows = [[r.get(c) for c in columns] for r in found]
     common.print_table("Campaigns", columns, rows, "No campaign yet: `sluice mine --dataset …` opens one.")
+    for r in found:
+        if r["proven"]:
+            print(
+                f"Campaign {r['id']}: strategy {r['proven']['strategy'][:12]} is the proven best of "
+                f"{r['proven']['best_of']:,} (grammar {r['grammar']}), {common.percent(r['proven']['objective'])} on the "
+                "fitness windows."
+            )
     return 0
 
 

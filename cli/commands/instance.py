@@ -27,7 +27,7 @@ def add(sub: argparse._SubParsersAction) -> None:  # type: ignore[type-arg]
     p.add_argument("--nats-port", type=common.PORT, metavar="N", help="port of our own server (0 = any free one)")
     p.add_argument("--nats", default="", metavar="URL", help="use a server that runs already instead of our own")
     p.add_argument("--miners", type=common.MINERS, metavar="N", help="miners on this machine (default: one a core)")
-    p.add_argument("--http", default="", metavar="HOST:PORT", help="address of the pages (port 0 = any free one)")
+    p.add_argument("--http", type=common.http, metavar="HOST:PORT", help="address of the pages (port 0 = any free one)")
     p.add_argument("--empty", action="store_true", help="register no dataset and open no starter campaign")
     p.set_defaults(run=up)
     p = sub.add_parser("join", parents=[common.options()], help="mine on this machine for an instance elsewhere")

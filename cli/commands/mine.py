@@ -13,21 +13,32 @@ from bus.presence import judged_state, read_presence
 from cli import common
 from cli.actions import find_dataset, follow_campaign
 from domain.candles import DatasetInfo
-from domain.errors import SluiceError
+from domain.errors import BadInput, SluiceError
 from domain.grammar import grammar_names
 from domain.risk import RISK_LEVELS
 from domain.schemes import SCHEMES, fold_windows
-from domain.specs import CampaignSpec, Windows, split_windows
+from domain.specs import SELECTS, CampaignSpec, Windows, split_windows
 from domain.tasks import unit_count
 from projections.estimate import estimate
+
+_DEFAULTS = {"units": 8, "population": 60, "generations": 20}
 
 
 def add(sub: argparse._SubParsersAction) -> None:  # type: ignore[type-arg]
     p = sub.add_parser("mine", parents=[common.options()], help="search for strategies on a dataset")
     p.add_argument("--dataset", required=True, help="id, start of an id, or venue_SYMBOL_5m")
-    p.add_argument("--units", type=int, default=8)
-    p.add_argument("--population", type=int, default=60)
-    p.add_argument("--generations", type=int, default=20)
+    p.add_argument("--units", type=int, default=None, help="searches with seeds of their own (default 8)")
+    p.add_argument("--population", type=int, default=None, help="default 60")
+    p.add_argument("--generations", type=int, default=None, help="default 20")
+    p.add_argument("--patience", type=int, default=8, help="end a unit after so many generations without a better best")
+    p.add_argument(
+        "--restart-after", type=int, default=0, metavar="N",
+        help="give a population up that got no better for N generations (0 = never); N below --patience",
+    )  # fmt: skip
+    p.add_argument(
+        "--select", default="return", choices=SELECTS,
+        help="what survives: the highest net return, or the Pareto front of return, Sharpe ratio, drawdown and trades",
+    )  # fmt: skip
     p.add_argument("--risk", default="MEDIUM", choices=list(RISK_LEVELS))
     p.add_argument("--replicas", type=int, default=2, help="distinct owners that must agree on each unit")
     p.add_argument("--candles", type=int, default=0, metavar="N", help="the dataset's last N candles (0 = all)")
@@ -48,6 +59,11 @@ def add(sub: argparse._SubParsersAction) -> None:  # type: ignore[type-arg]
         help="candles left out between fitness and walk-forward (default: 200, at most a tenth of the walk)",
     )  # fmt: skip
     p.add_argument("--embargo", type=int, default=0, metavar="N", help="candles left out behind walk-forward")
+    p.add_argument(
+        "--exhaustive",
+        action="store_true",
+        help="evaluate every strategy of the grammar instead of searching: a unit for each stop and target",
+    )
     p.add_argument("--name", default="")
     p.add_argument("--wait", action="store_true", help="stay until every unit has a verdict")
     p.add_argument(
@@ -90,9 +106,9 @@ def _folds(info: DatasetInfo, args: common.Args) -> list[tuple[str, Windows]]:
 
 def _spec(digest: str, info: DatasetInfo, args: common.Args, windows: Windows, name: str) -> CampaignSpec:
     return campaign_spec(
-        digest, info, units=args.units, replicas=args.replicas, seed=args.seed, risk=args.risk, grammar=args.grammar,
-        population=args.population, generations=args.generations, candles=args.candles, name=name, nulls=args.nulls,
-        windows=windows,
+        digest, info, **_sizes(args), replicas=args.replicas, seed=args.seed, risk=args.risk, grammar=args.grammar,
+        candles=args.candles, name=name, patience=args.patience, restart_after=args.restart_after,
+        select=args.select, exhaustive=args.exhaustive, nulls=args.nulls, windows=windows,
     )  # fmt: skip
 
 
@@ -112,6 +128,15 @@ async def _follow(bus: Bus, campaign: str, spec: CampaignSpec, args: common.Args
         "seconds": round(time.monotonic() - started, 2),
         "digest": finished.digest,
     }
+
+
+def _sizes(args: common.Args) -> dict[str, int]:
+    """Units, population and generations; BadInput where an exhaustive search would have to ignore them."""
+    given = {name: getattr(args, name) for name in _DEFAULTS}
+    named = [f"--{name}" for name, value in given.items() if value is not None]
+    if args.exhaustive and named:
+        raise BadInput(f"{', '.join(named)}: an exhaustive search takes all strategies of the grammar, once each")
+    return {name: _DEFAULTS[name] if value is None else value for name, value in given.items()}
 
 
 async def _estimate(bus: Bus, spec: CampaignSpec, campaigns: int, args: common.Args) -> int:

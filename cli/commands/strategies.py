@@ -35,9 +35,9 @@ def strategies(args: common.Args) -> int:
         print("Nothing found yet.")
     for i, s in enumerate(found, 1):
         few = "" if s["metrics"]["enough_trades"] else ", fewer trades than wanted"
-        stage = f"{s['stage']}{few}{LUCK[s['passed']]}"
+        stage = s["stage"] + (f", proven best of {s['proven']['best_of']:,}" if s["proven"] else "") + LUCK[s["passed"]]
         print(
-            f"{i:>3}  {s['id'][:12]}  {stage}  {s['symbol']} {s['granularity']}  {s['metrics'].get('trades')} trades  "
+            f"{i:>3}  {s['id'][:12]}  {stage}{few}  {s['symbol']} {s['granularity']}  {s['metrics'].get('trades')} trades  "
             f"fitness {common.percent(s['metrics']['return'])} (buy & hold {common.percent(s['benchmark']['fitness_return'])})  "
             f"walk-forward {common.percent(s['walk_forward']['return'])} (buy & hold {common.percent(s['benchmark']['return'])})"
         )
@@ -61,6 +61,12 @@ def show(args: common.Args) -> int:
     )
     for line in found["rules"]:
         print(f"  {line}")
+    if found["proven"]:
+        p = found["proven"]
+        print(
+            f"Proven best of {p['best_of']:,}: campaign {p['campaign']} evaluated every strategy of the grammar "
+            f"{p['grammar']} on its fitness windows. That is no evidence for any other candles."
+        )
     figures_table(found["metrics"], found["walk_forward"], found["benchmark"])
     print(
         f"Found among {found['trials'] or 'an unknown number of'} trials on this dataset: "

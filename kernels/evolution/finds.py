@@ -11,7 +11,7 @@ from domain.hashing import content_hash
 from domain.metrics import TIER1, TIER2, Figures, figures
 from domain.results import Find, WindowFigures
 from domain.specs import SearchSpec, Window
-from kernels.evolution.ranking import measure
+from kernels.evolution.ranking import fitness_of, measure
 from kernels.protocol import Evaluator
 
 
@@ -21,25 +21,38 @@ def find_for(genome: Genome, spec: SearchSpec, evaluator: Evaluator) -> Find:
     The hold-out is not looked at. Raises BadInput for an invalid genome. Without walk-forward windows (a backtest of
     one range) their figures are empty.
     """
-    validate_genome(genome)
-    genome = canonical_genome(genome)
+    return finds_for([genome], spec, evaluator)[0]
+
+
+def finds_for(genomes: Sequence[Genome], spec: SearchSpec, evaluator: Evaluator) -> tuple[Find, ...]:
+    """The same of several, in order; what all of them have beside them, buy & hold, is computed once."""
+    if not genomes:
+        return ()
+    for genome in genomes:
+        validate_genome(genome)
+    genomes = [canonical_genome(genome) for genome in genomes]
     fitness, walk = spec.windows.fitness, spec.windows.walk_forward
-    rows = evaluator.tier1([genome], (*fitness, *walk))
-    measured = measure(rows[:, : len(fitness)])[0]
-    daily_fitness, hold_fitness = _daily(genome, fitness, evaluator)
-    daily_walk, hold_walk = _daily(genome, walk, evaluator)
-    return Find(
-        genome=genome,
-        genome_id=content_hash(genome),
-        objective=measured.objective if math.isfinite(measured.objective) else None,
-        enough_trades=measured.trades >= spec.trades_wanted,
-        fitness=_by_window(fitness, rows[0, : len(fitness)]),
-        walk_forward=_by_window(walk, rows[0, len(fitness) :]),
-        daily_fitness=daily_fitness,
-        daily_walk=daily_walk,
-        hold_fitness=hold_fitness,
-        hold_walk=hold_walk,
-    )
+    rows = evaluator.tier1(genomes, (*fitness, *walk))
+    measured = measure(rows[:, : len(fitness)])
+    hold_fitness, hold_walk = _hold(fitness, evaluator), _hold(walk, evaluator)
+    finds = []
+    for genome, figures_of, fit in zip(genomes, rows, measured, strict=True):
+        fitness_ = fitness_of(fit)
+        finds.append(
+            Find(
+                genome=genome,
+                genome_id=content_hash(genome),
+                objective=fitness_.objective if math.isfinite(fitness_.objective) else None,
+                enough_trades=fitness_.trades >= spec.trades_wanted,
+                fitness=_by_window(fitness, figures_of[: len(fitness)]),
+                walk_forward=_by_window(walk, figures_of[len(fitness) :]),
+                daily_fitness=_daily(genome, fitness, evaluator),
+                daily_walk=_daily(genome, walk, evaluator),
+                hold_fitness=hold_fitness,
+                hold_walk=hold_walk,
+            )
+        )
+    return tuple(finds)
 
 
 def _by_window(windows: Sequence[Window], rows: NDArray[np.float64]) -> tuple[WindowFigures, ...]:
@@ -48,12 +61,15 @@ def _by_window(windows: Sequence[Window], rows: NDArray[np.float64]) -> tuple[Wi
     )
 
 
-def _daily(genome: Genome, windows: Sequence[Window], evaluator: Evaluator) -> tuple[Figures, Figures]:
-    """Tier 2 of the genome and of buy & hold from the first window's start to the last one's stop."""
-    if not windows:
-        return {}, {}
-    whole = Window(windows[0].start, windows[-1].stop)
-    return (
-        figures(TIER2, evaluator.tier2(genome, whole).tolist()),
-        figures(TIER2, evaluator.buy_and_hold(whole).tolist()),
-    )
+def _daily(genome: Genome, windows: Sequence[Window], evaluator: Evaluator) -> Figures:
+    """Tier 2 of the genome from the first window's start to the last one's stop."""
+    return figures(TIER2, evaluator.tier2(genome, _whole(windows)).tolist()) if windows else {}
+
+
+def _hold(windows: Sequence[Window], evaluator: Evaluator) -> Figures:
+    """The same of buy & hold."""
+    return figures(TIER2, evaluator.buy_and_hold(_whole(windows)).tolist()) if windows else {}
+
+
+def _whole(windows: Sequence[Window]) -> Window:
+    return Window(windows[0].start, windows[-1].stop)

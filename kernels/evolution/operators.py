@@ -1,200 +1,330 @@
-"""Random genomes, selection, crossover and mutation. Every genome that leaves here is canonical and within its space.
+"""Random genomes, crossover and mutation on rows of integers (`kernels.integers`), compiled. All work in place.
 
-Rules come from `space.rules`, whose order is the canonical one: sorting by place is all it takes to stay canonical.
+Every row that leaves here is the row of a valid canonical genome within its space. `space` is a `Layout`, `state` that of
+`kernels.evolution.draws`; a row is int16[L]. Parts of rules: 0 long entry, 1 long exit, 2 short entry, 3 short exit.
 """
 
-from collections.abc import Callable, Iterable
+from typing import Any, NamedTuple
 
-import msgspec
+import numpy as np
+from numpy.typing import NDArray
 
-from domain.genome import Genome, Risk, Rule, RuleSet, Sizing
-from domain.grammar import Space
-from kernels.evolution.rng import Rng
+from kernels.evolution.draws import below, raw
+from kernels.integers import FIRST_RULE, LONG, SHORT, Coding
+from kernels.jit import jit
 
 TOURNAMENT = 3
-SIDES = ("long", "short")
-_GENES = ("stop_bps", "target_bps", "trailing_bps", "max_hold", "size_bps", "leverage")
+ONE = np.uint64(1)
+GENES = FIRST_RULE - 1
+#: Edits, drawn uniformly: what pays most often, the rules, stands here more than once.
+TUNE, SWAP, ADD, DROP, RISK, TURN = range(6)
+_EDITS = np.array([TUNE, TUNE, TUNE, SWAP, SWAP, ADD, DROP, RISK, RISK, RISK, TURN])
 
 
-def random_genome(space: Space, rng: Rng) -> Genome:
-    """Each gene uniform over its choices; the number of rules first, then the rules."""
-    direction = rng.choice(space.directions)
-    sides = {s: _random_side(space, rng) if direction in (s, "both") else RuleSet() for s in SIDES}
-    return Genome(direction, _risk(*(rng.choice(getattr(space, gene)) for gene in _GENES)), **sides)
+class Layout(NamedTuple):
+    """A space as compiled code reads it; fields as in `Coding`."""
+
+    parts: NDArray[np.int64]
+    bounds: NDArray[np.int64]
+    sides: NDArray[np.int64]
+    sizes: NDArray[np.int64]
+    kin: NDArray[np.int64]
+    kin_from: NDArray[np.int64]
 
 
-def tournament(size: int, rng: Rng) -> int:
+def layout_of(coding: Coding) -> Layout:
+    return Layout(*(getattr(coding, name) for name in Layout._fields))
+
+
+@jit
+def same(a, b):
+    """Are two rows equal?"""
+    for k in range(len(a)):  # noqa: SIM110 (numba compiles no generator inside all())
+        if a[k] != b[k]:
+            return False
+    return True
+
+
+@jit
+def copy_part(source, row, first, last):
+    """row[first:last] = source[first:last], without the allocation that a slice may cost."""
+    for k in range(first, last):
+        row[k] = source[k]
+
+
+@jit
+def count_rules(row, first, last):
+    k = first
+    while k < last and row[k] >= 0:
+        k += 1
+    return k - first
+
+
+@jit
+def has_rule(row, first, last, rule):
+    for k in range(first, last):  # noqa: SIM110 (numba compiles no generator inside any())
+        if row[k] == rule:
+            return True
+    return False
+
+
+@jit
+def insert_rule(row, first, count, rule):
+    """Into a part that begins at `first` and holds `count` rules, with room for one more."""
+    k = first + count
+    while k > first and row[k - 1] > rule:
+        row[k] = row[k - 1]
+        k -= 1
+    row[k] = rule
+
+
+@jit
+def remove_rule(row, at, last):
+    """The rule at place `at` of a part that ends at `last`."""
+    for k in range(at, last - 1):
+        row[k] = row[k + 1]
+    row[last - 1] = -1
+
+
+@jit
+def draw_side(space, state, row, side):
+    """Random rules for a side (0 long, 1 short): the number uniform within its bounds, every set equally likely (Floyd)."""
+    rules = len(space.kin_from)
+    for part in range(2 * side, 2 * side + 2):
+        first, last = space.parts[part], space.parts[part + 1]
+        row[first:last] = -1
+        low, high = space.bounds[part, 0], space.bounds[part, 1]
+        many = low + below(state, high - low + 1)
+        for k in range(many):
+            top = rules - many + k
+            rule = below(state, top + 1)
+            insert_rule(row, first, k, top if has_rule(row, first, first + k, rule) else rule)
+
+
+@jit
+def clear_side(space, row, side):
+    row[space.parts[2 * side] : space.parts[2 * side + 2]] = -1
+
+
+@jit
+def draw_row(space, state, row):
+    """A random genome: each gene uniform over its choices, then the rules of each side."""
+    row[0] = below(state, len(space.sides))
+    for gene in range(GENES):
+        row[1 + gene] = below(state, space.sizes[gene])
+    for side in range(2):
+        if space.sides[row[0]] & (LONG << side):
+            draw_side(space, state, row, side)
+        else:
+            clear_side(space, row, side)
+
+
+@jit
+def tournament(state, size):
     """The place of the winner among `size` ranked genomes, best first: the best of `TOURNAMENT` draws."""
-    return min(rng.below(size) for _ in range(TOURNAMENT))
+    best = below(state, size)
+    for _ in range(TOURNAMENT - 1):
+        best = min(best, below(state, size))
+    return best
 
 
-def crossover(a: Genome, b: Genome, space: Space, rng: Rng) -> Genome:
-    """Each risk field from either parent, each rule of either with one half; differs from both, else it mutates."""
-    coins = rng.raw()
-    direction = (a if coins & 1 else b).direction
-    pairs = zip(_genes(a.risk), _genes(b.risk), strict=True)
-    risk = _risk(*(x if coins >> (i + 1) & 1 else y for i, (x, y) in enumerate(pairs)))
-    sides = {s: _cross_side(s, a, b, space, rng) if direction in (s, "both") else RuleSet() for s in SIDES}
-    child = Genome(direction, risk, **sides)
-    while child in (a, b):  # mutants of one parent may be the other parent
-        child = mutate(child, space, rng)
-    return child
+@jit
+def draw_part(space, state, row):
+    """A part of a side that the row's direction has."""
+    sides = space.sides[row[0]]
+    if sides == LONG:
+        return below(state, 2)
+    if sides == SHORT:
+        return 2 + below(state, 2)
+    return below(state, 4)
 
 
-def mutate(genome: Genome, space: Space, rng: Rng, strength: int = 1) -> Genome:
-    """1 to `strength` edits of the genome; never the genome itself."""
-    mutant = genome
-    for _ in range(rng.between(1, strength)):
-        mutant = _edit(mutant, space, rng)
-    # Edits can undo each other; a single one cannot undo itself.
-    return _edit(mutant, space, rng) if mutant == genome else mutant
+@jit
+def edit_rules(space, state, row, kind):
+    """TUNE: the same comparison with another period, constant or operator; SWAP: any other rule in the place of one; ADD;
+    DROP. False when it does not apply."""
+    part = draw_part(space, state, row)
+    first, last = space.parts[part], space.parts[part + 1]
+    many = count_rules(row, first, last)
+    if kind == ADD:
+        new = below(state, len(space.kin_from))
+        if many >= space.bounds[part, 1] or has_rule(row, first, last, new):
+            return False
+        insert_rule(row, first, many, new)
+        return True
+    if many == 0 or (kind == DROP and many <= space.bounds[part, 0]):
+        return False
+    at = first + below(state, many)
+    if kind == DROP:
+        remove_rule(row, at, last)
+        return True
+    if kind == TUNE:
+        low, high = space.kin_from[row[at], 0], space.kin_from[row[at], 1]
+        new = space.kin[low + below(state, high - low)]
+    else:
+        new = below(state, len(space.kin_from))
+    if has_rule(row, first, last, new):
+        return False
+    remove_rule(row, at, last)
+    insert_rule(row, first, many - 1, new)
+    return True
 
 
-def _edit(genome: Genome, space: Space, rng: Rng) -> Genome:
+@jit
+def edit_gene(space, state, row):
+    """One gene to a neighbouring choice or, as often, to any other. False when nothing changed."""
+    gene = below(state, GENES)
+    size, old = space.sizes[gene], np.int64(row[1 + gene])
+    if below(state, 2):
+        new = min(max(old + (1 if below(state, 2) else -1), 0), size - 1)
+    else:
+        new = below(state, size)
+    row[1 + gene] = new
+    return new != old
+
+
+@jit
+def turn(space, state, row):
+    """Another direction: a side that stays keeps its rules, one that is new takes random ones."""
+    new = below(state, len(space.sides))
+    if new == row[0]:
+        return False
+    before = space.sides[row[0]]
+    row[0] = new
+    for side in range(2):
+        bit = LONG << side
+        if not space.sides[new] & bit:
+            clear_side(space, row, side)
+        elif not before & bit:
+            draw_side(space, state, row, side)
+    return True
+
+
+@jit
+def edit(space, state, row):
     """One small change. Some do not apply (a full set, a gene with one choice): then another is drawn."""
     while True:
-        edited = rng.choice(_EDITS)(genome, space, rng)
-        if edited is not None:
-            return edited
-
-
-def _tune_rule(genome: Genome, space: Space, rng: Rng) -> Genome | None:
-    """The same comparison with another period, constant or operator."""
-    return _replace_rule(genome, space, rng, lambda rule: space.alike[rule])
-
-
-def _swap_rule(genome: Genome, space: Space, rng: Rng) -> Genome | None:
-    """Any other rule in the place of one."""
-    return _replace_rule(genome, space, rng, lambda rule: space.rules)
-
-
-def _replace_rule(genome: Genome, space: Space, rng: Rng, offers: Callable[[Rule], tuple[Rule, ...]]) -> Genome | None:
-    side, part = rng.choice(_slots(genome))
-    rules: tuple[Rule, ...] = getattr(getattr(genome, side), part)
-    if not rules:
-        return None
-    old = rng.choice(rules)
-    new = rng.choice(offers(old))
-    return None if new in rules else _with_part(genome, side, part, space, (new, *(r for r in rules if r is not old)))
-
-
-def _add_rule(genome: Genome, space: Space, rng: Rng) -> Genome | None:
-    side, part = rng.choice(_slots(genome))
-    rules: tuple[Rule, ...] = getattr(getattr(genome, side), part)
-    new = rng.choice(space.rules)
-    if new in rules or len(rules) >= _bounds(space, part)[1]:
-        return None
-    return _with_part(genome, side, part, space, (*rules, new))
-
-
-def _drop_rule(genome: Genome, space: Space, rng: Rng) -> Genome | None:
-    side, part = rng.choice(_slots(genome))
-    rules: tuple[Rule, ...] = getattr(getattr(genome, side), part)
-    if len(rules) <= _bounds(space, part)[0]:
-        return None
-    old = rng.choice(rules)
-    return _with_part(genome, side, part, space, (r for r in rules if r is not old))
-
-
-def _change_risk(genome: Genome, space: Space, rng: Rng) -> Genome | None:
-    """One risk field to a neighbouring choice or, as often, to any other."""
-    at = rng.below(len(_GENES))
-    genes, choices = _genes(genome.risk), getattr(space, _GENES[at])
-    if rng.below(2):
-        place = choices.index(genes[at]) + (1 if rng.below(2) else -1)
-        new = choices[min(max(place, 0), len(choices) - 1)]
-    else:
-        new = rng.choice(choices)
-    if new == genes[at]:
-        return None
-    risk = _risk(*(new if i == at else gene for i, gene in enumerate(genes)))
-    return msgspec.structs.replace(genome, risk=risk)
-
-
-def _turn(genome: Genome, space: Space, rng: Rng) -> Genome | None:
-    """Another direction: a side that stays keeps its rules, one that is new takes random ones."""
-    direction = rng.choice(space.directions)
-    if direction == genome.direction:
-        return None
-    sides = {}
-    for side in SIDES:
-        if direction not in (side, "both"):
-            sides[side] = RuleSet()
-        elif getattr(genome, side).entry:
-            sides[side] = getattr(genome, side)
+        kind = _EDITS[below(state, len(_EDITS))]
+        if kind == RISK:
+            done = edit_gene(space, state, row)
+        elif kind == TURN:
+            done = turn(space, state, row)
         else:
-            sides[side] = _random_side(space, rng)
-    return Genome(direction, genome.risk, **sides)
+            done = edit_rules(space, state, row, kind)
+        if done:
+            return
 
 
-#: Drawn uniformly: what pays most often, the rules, stands here more than once.
-_EDITS = (_tune_rule, _tune_rule, _tune_rule, _swap_rule, _swap_rule, _add_rule, _drop_rule, _change_risk,
-          _change_risk, _change_risk, _turn)  # fmt: skip
+@jit
+def mutate(space, state, row, strength, was):
+    """1 to `strength` edits; never the genome itself. `was` (L,) is scratch."""
+    copy_part(row, was, 0, len(row))
+    for _ in range(1 + below(state, strength)):
+        edit(space, state, row)
+    if same(row, was):  # edits can undo each other; a single one cannot undo itself
+        edit(space, state, row)
 
 
-def _bounds(space: Space, part: str) -> tuple[int, int]:
-    return space.entry_rules if part == "entry" else space.exit_rules
-
-
-def _slots(genome: Genome) -> tuple[tuple[str, str], ...]:
-    return tuple((s, part) for s in SIDES if genome.direction in (s, "both") for part in ("entry", "exit"))
-
-
-def _sorted(space: Space, rules: Iterable[Rule]) -> tuple[Rule, ...]:
-    return tuple(sorted(rules, key=space.position.__getitem__))
-
-
-def _with_part(genome: Genome, side: str, part: str, space: Space, rules: Iterable[Rule]) -> Genome:
-    rule_set = msgspec.structs.replace(getattr(genome, side), **{part: _sorted(space, rules)})
-    return msgspec.structs.replace(genome, **{side: rule_set})
-
-
-def _random_side(space: Space, rng: Rng) -> RuleSet:
-    return RuleSet(
-        *(
-            _sorted(space, rng.sample(space.rules, rng.between(low, high)))
-            for low, high in (space.entry_rules, space.exit_rules)
-        )
-    )
-
-
-def _cross_side(side: str, a: Genome, b: Genome, space: Space, rng: Rng) -> RuleSet:
-    """Rules of both parents mixed; a side that only one parent has comes from that one whole."""
-    first: RuleSet = getattr(a, side)
-    second: RuleSet = getattr(b, side)
-    if not (first.entry and second.entry):
-        return first if first.entry else second
-    return RuleSet(
-        _cross_rules(first.entry, second.entry, space.entry_rules, space, rng),
-        _cross_rules(first.exit, second.exit, space.exit_rules, space, rng),
-    )
-
-
-def _cross_rules(
-    first: tuple[Rule, ...], second: tuple[Rule, ...], bounds: tuple[int, int], space: Space, rng: Rng
-) -> tuple[Rule, ...]:
+@jit
+def cross_part(space, state, a, b, part, row):
     """Each rule of the union with one half, topped up or thinned out at random to the allowed number."""
-    union = [*first, *(rule for rule in second if rule not in first)]
-    coins = rng.raw()
-    taken = [rule for i, rule in enumerate(union) if coins >> i & 1]
-    if len(taken) > bounds[1]:
-        taken = rng.sample(taken, bounds[1])
-    elif len(taken) < bounds[0]:
-        rest = [rule for rule in union if rule not in taken]
-        taken += rng.sample(rest, bounds[0] - len(taken))
-    return _sorted(space, taken)
+    first, last = space.parts[part], space.parts[part + 1]
+    row[first:last] = -1
+    low, high = space.bounds[part, 0], space.bounds[part, 1]
+    coins = raw(state)
+    # Reservoirs of what the coins took (up to `high`) and left need no list: walk the union as often as it takes.
+    taken, seen, place = 0, 0, 0
+    for parent in range(2):
+        source = a if parent == 0 else b
+        for k in range(first, last):
+            rule = source[k]
+            if rule < 0 or (parent == 1 and has_rule(a, first, last, rule)):
+                continue
+            heads = (coins >> np.uint64(place)) & ONE == ONE
+            place += 1
+            if not heads:
+                continue
+            seen += 1
+            if taken < high:
+                insert_rule(row, first, taken, rule)
+                taken += 1
+            elif high > 0:
+                out = below(state, seen)  # every subset of `high` equally likely
+                if out < high:
+                    remove_rule(row, first + out, last)
+                    insert_rule(row, first, high - 1, rule)
+    while taken < low:
+        source = a if below(state, 2) else b
+        rule = source[first + below(state, count_rules(source, first, last))]
+        if not has_rule(row, first, last, rule):
+            insert_rule(row, first, taken, rule)
+            taken += 1
 
 
-def _genes(risk: Risk) -> tuple[int, ...]:
-    return (
-        risk.stop_bps,
-        risk.target_bps,
-        risk.trailing_bps,
-        risk.max_hold,
-        risk.sizing.fraction_bps,
-        risk.leverage,
-    )
+@jit
+def cross(space, state, a, b, row, was):
+    """Into `row` a child of rows a and b: each gene from either parent, rule sets uniformly mixed; a side that only one
+    parent has comes from that one whole. Differs from both, else it mutates."""
+    coins = raw(state)
+    for k in range(FIRST_RULE):
+        row[k] = a[k] if (coins >> np.uint64(k)) & ONE == ONE else b[k]
+    for side in range(2):
+        bit = LONG << side
+        first, last = space.parts[2 * side], space.parts[2 * side + 2]
+        in_a, in_b = space.sides[a[0]] & bit != 0, space.sides[b[0]] & bit != 0
+        if not space.sides[row[0]] & bit:
+            row[first:last] = -1
+        elif in_a and in_b:
+            cross_part(space, state, a, b, 2 * side, row)
+            cross_part(space, state, a, b, 2 * side + 1, row)
+        else:
+            copy_part(a if in_a else b, row, first, last)
+    while same(row, a) or same(row, b):  # mutants of one parent may be the other parent
+        mutate(space, state, row, 1, was)
 
 
-def _risk(stop: int, target: int, trailing: int, max_hold: int, size: int, leverage: int) -> Risk:
-    return Risk(stop, target, trailing, max_hold, Sizing(fraction_bps=size), leverage)
+@jit
+def steps_of(space):
+    """How many numbered neighbours `neighbour` knows; some do not exist for a given row."""
+    return 2 * GENES + (space.parts[4] - space.parts[0]) * (len(space.kin_from) + 1)
+
+
+@jit
+def neighbour(space, source, number, row):
+    """Into `row` neighbour `number` of `source`: a gene one step up or down, then for each place of a rule: without it,
+    and with every other rule in its place (or added, at the first free one). False where there is none."""
+    copy_part(source, row, 0, len(row))
+    if number < 2 * GENES:
+        gene = number >> 1
+        new = np.int64(source[1 + gene]) + (1 if number & 1 else -1)
+        row[1 + gene] = new
+        return 0 <= new < space.sizes[gene]
+    number -= 2 * GENES
+    at = space.parts[0] + number // (len(space.kin_from) + 1)
+    rule = number % (len(space.kin_from) + 1) - 1
+    part = 0
+    while at >= space.parts[part + 1]:
+        part += 1
+    if not space.sides[source[0]] & (LONG << (part >> 1)):
+        return False
+    first, last = space.parts[part], space.parts[part + 1]
+    many = count_rules(source, first, last)
+    if rule < 0:
+        if at >= first + many or many <= space.bounds[part, 0]:
+            return False
+        remove_rule(row, at, last)
+        return True
+    if at > first + many or has_rule(source, first, last, rule):
+        return False
+    if at < first + many:
+        remove_rule(row, at, last)
+        many -= 1
+    insert_rule(row, first, many, rule)
+    return True
+
+
+def random_row(coding: Coding, state: NDArray[np.uint64]) -> NDArray[Any]:
+    """A row of its own."""
+    row = np.full(coding.width, -1, dtype=np.int16)
+    draw_row(layout_of(coding), state, row)
+    return row

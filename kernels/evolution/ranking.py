@@ -8,12 +8,19 @@ from numpy.typing import NDArray
 
 from domain.metrics import T1
 
+#: Columns of a fitness table, float64[G, 5].
+OBJECTIVE, SHARPE, DRAWDOWN, TRADES, FLAGS = range(5)
+COLUMNS = 5
+
 
 class Fitness(msgspec.Struct, frozen=True, array_like=True):
-    """`objective` = mean `return_frac` over the fitness windows, NaN when one of them saw no trade; `trades` their
-    sum; `flags` the union of the safety limits that were broken in any of them."""
+    """`objective` = mean `return_frac` over the fitness windows, NaN when one of them saw no trade; `sharpe` the mean of
+    the windows' (NaN when one has none), `drawdown` the deepest of them, `trades` their sum; `flags` the union of the
+    safety limits that were broken in any of them."""
 
     objective: float
+    sharpe: float
+    drawdown: float
     trades: int
     flags: int
 
@@ -23,22 +30,29 @@ class Fitness(msgspec.Struct, frozen=True, array_like=True):
         return self.flags == 0 and self.trades > 0 and math.isfinite(self.objective)
 
 
-def measure(table: NDArray[np.float64]) -> list[Fitness]:
-    """Fitness of each genome from its tier 1 rows, shape (genomes, fitness windows, len(TIER1)).
+def measure(table: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Fitness table (G, 5) of genomes from their tier 1 rows, shape (genomes, fitness windows, len(TIER1)).
 
     Sums run in window order in plain float64 additions, so that every machine gets the same bits.
     """
-    out = []
-    columns = [table[:, :, T1[name]].tolist() for name in ("return_frac", "trades", "flags")]
-    for returns, trades, flags in zip(*columns, strict=True):
-        total = 0.0
-        for value in returns:
-            total += value
-        union = 0
-        for flag in flags:
-            union |= int(flag)
-        out.append(Fitness(total / len(returns), int(sum(trades)), union))
+    out = np.zeros((len(table), COLUMNS))
+    union = np.zeros(len(table), dtype=np.int64)
+    for w in range(table.shape[1]):
+        out[:, OBJECTIVE] += table[:, w, T1["return_frac"]]
+        out[:, SHARPE] += table[:, w, T1["sharpe"]]
+        out[:, TRADES] += table[:, w, T1["trades"]]
+        out[:, DRAWDOWN] = np.fmax(out[:, DRAWDOWN], table[:, w, T1["max_drawdown"]])
+        union |= table[:, w, T1["flags"]].astype(np.int64)
+    out[:, OBJECTIVE] /= table.shape[1]
+    out[:, SHARPE] /= table.shape[1]
+    out[:, FLAGS] = union
     return out
+
+
+def fitness_of(row: NDArray[np.float64]) -> Fitness:
+    """One row of a fitness table."""
+    objective, sharpe, drawdown, trades, flags = row.tolist()
+    return Fitness(objective, sharpe, drawdown, int(trades), int(flags))
 
 
 def standing(fitness: Fitness, trades_wanted: int) -> tuple[int, float]:

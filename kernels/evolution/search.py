@@ -1,30 +1,33 @@
 """The genetic search of one unit: a pure function of spec, seed and what the evaluator says of the fitness windows."""
 
+import heapq
+import math
+
+import numpy as np
+from numpy.typing import NDArray
+
 from domain.errors import BadInput
 from domain.genome import Genome
-from domain.grammar import search_space
+from domain.grammar import Space, search_space
 from domain.hashing import derived_seed, sha256_hex
-from domain.results import UnitOutcome
+from domain.results import FrontPoint, UnitOutcome
 from domain.specs import SearchSpec, validate_search
-from kernels.evolution.finds import find_for
-from kernels.evolution.operators import crossover, mutate, random_genome, tournament
-from kernels.evolution.ranking import measure, rank_key, standing
-from kernels.evolution.rng import Rng
-from kernels.evolution.state import (
-    HASH_BYTES,
-    Candidate,
-    State,
-    checkpoint_bytes,
-    genome_key,
-    state_from_checkpoint,
-)
-from kernels.protocol import Evaluator
+from kernels.evolution.breeding import MAX_STRENGTH, breed
+from kernels.evolution.choice import Chooser
+from kernels.evolution.finds import finds_for
+from kernels.evolution.operators import layout_of
+from kernels.evolution.ranking import OBJECTIVE, fitness_of, measure
+from kernels.evolution.state import Candidate, Group, State, checkpoint_bytes, state_from_checkpoint
+from kernels.evolution.tried import Tried
+from kernels.integers import Coding, Rows, coding_of
+from kernels.protocol import EncodedEvaluator, Evaluator
 
-_ELITE_PART = 8  # one in so many of a population survives as it is
-_FRESH_PART = 10  # one in so many is a random newcomer; twice as many once the search stalls
+#: Parts of what a generation breeds: systematic neighbours of the best, random newcomers (twice as many once it stalls),
+#: and, at a restart, mutants of the hall.
+_LOCAL_PART, _FRESH_PART, _MUTANT_PART = 2, 10, 10
+#: One in so many of a population's size goes on to the next generation's parents.
+_PARENT_PART = 4
 _STALLED = 3
-_MAX_STRENGTH = 4
-_RETRIES = 16
 #: Tried genomes that a unit names, so that luck can be measured on what was not chosen.
 SAMPLE = 50
 
@@ -35,20 +38,33 @@ class Search:
     Raises BadInput for a spec out of range, an unknown grammar, or a grammar smaller than the population.
     """
 
-    def __init__(self, spec: SearchSpec, seed: int, evaluator: Evaluator, state: State | None = None) -> None:
+    def __init__(
+        self,
+        spec: SearchSpec,
+        seed: int,
+        evaluator: Evaluator,
+        state: State | None = None,
+        packed: bytes = b"",
+        space: Space | None = None,
+    ) -> None:
+        """`state` and `packed`: from a checkpoint; `space`: instead of the spec's, for a trial on a part of it."""
         validate_search(spec)
         self._spec, self._seed, self._evaluator = spec, seed, evaluator
-        self._space = search_space(spec.grammar, spec.risk, spec.venue)
-        if self._space.size() < spec.population:
-            raise BadInput(f"the grammar leaves {self._space.size()} strategies, the population is {spec.population}")
+        self._encoded = evaluator if isinstance(evaluator, EncodedEvaluator) else None
+        space = space or search_space(spec.grammar, spec.risk, spec.venue)
+        if space.size() < spec.population:
+            raise BadInput(f"the grammar leaves {space.size()} strategies, the population is {spec.population}")
+        self._coding = coding_of(space)
+        self._layout = layout_of(self._coding)
         self._state = state or State()
-        tried = self._state.tried
-        self._tried = {tried[i : i + HASH_BYTES] for i in range(0, len(tried), HASH_BYTES)}
+        self._tried = Tried(self._coding, packed)
+        self._choose = Chooser(spec, self._tried)
+        self._scratch = np.empty((2, self._coding.width), dtype=np.int16)
 
     @classmethod
     def resume(cls, spec: SearchSpec, seed: int, evaluator: Evaluator, data: bytes) -> "Search":
         """Go on from `checkpoint`; raises BadInput when the bytes are damaged or of another search."""
-        return cls(spec, seed, evaluator, state_from_checkpoint(spec, seed, data))
+        return cls(spec, seed, evaluator, *state_from_checkpoint(spec, seed, data))
 
     @property
     def generation(self) -> int:
@@ -62,106 +78,134 @@ class Search:
     @property
     def best(self) -> float | None:
         """Objective of the best genome so far; None while none has traded within the safety limits."""
-        return self._state.hall[0].fitness.objective if self._state.hall else None
+        return float(self._state.hall.fits[0, OBJECTIVE]) if len(self._state.hall) else None
 
     @property
     def champion(self) -> Candidate | None:
         """The best genome so far, by standing."""
-        return self._state.hall[0] if self._state.hall else None
+        return next(iter(self._candidates(self._state.hall.take(np.arange(min(1, len(self._state.hall)))))), None)
 
     @property
     def evaluated(self) -> int:
         """Distinct genomes evaluated so far."""
-        return len(self._tried)
+        return self._tried.count
+
+    @property
+    def restarts(self) -> int:
+        """How often a stalled population gave way to a new one."""
+        return self._state.restarts
 
     @property
     def population(self) -> tuple[Candidate, ...]:
-        """The latest population, best first."""
-        return self._state.population
+        """Those that the next generation descends from, best first."""
+        return self._candidates(self._state.population)
+
+    @property
+    def front(self) -> tuple[Candidate, ...]:
+        """The genomes with enough trades that no other one dominates, best objective first."""
+        return self._candidates(self._state.front)
+
+    @property
+    def coding(self) -> Coding:
+        """How this search writes genomes as rows."""
+        return self._coding
+
+    def tried_rows(self) -> Rows:
+        """The rows of all evaluated genomes in the order of their evaluation."""
+        return self._tried.rows[: self._tried.count].copy()
 
     def tried_bytes(self) -> bytes:
         """The 32-byte hashes of all evaluated genomes, sorted, one after the other."""
-        return b"".join(sorted(self._tried))
+        return self._tried.sorted_keys()
 
     def checkpoint(self) -> bytes:
-        state = self._state
-        full = State(state.generation, state.stale, state.population, state.hall, self.tried_bytes(), state.sample)
-        return checkpoint_bytes(self._spec, self._seed, full)
+        return checkpoint_bytes(self._spec, self._seed, self._state, self._tried.packed())
 
     def step(self) -> None:
         """Breed one generation and evaluate what is new in it with one `tier1` call over the fitness windows."""
-        spec, before = self._spec, self._state
-        rng = Rng(derived_seed(self._seed, "generation", before.generation))
-        bred = self._breed(rng)
-        new: list[Candidate] = []
-        if bred:
-            table = self._evaluator.tier1(list(bred.values()), spec.windows.fitness)
-            measured = measure(table)
-            new = [Candidate(key, genome, f) for (key, genome), f in zip(bred.items(), measured, strict=True)]
-        self._tried.update(bred)
-        hall = self._ranked([*before.hall, *(c for c in new if c.fitness.eligible)])[: spec.top]
-        sample = sorted({**dict(before.sample), **bred}.items())[:SAMPLE]
+        before, choose = self._state, self._choose
+        restarts = 0 < self._spec.restart_after <= before.stalled
+        parents = before.population.take(np.arange(0)) if restarts else before.population
+        new = self._evaluated(self._breed(parents, restarts))
+        population = choose.population(parents.with_(new), max(2, self._spec.population // _PARENT_PART))
+        hall = choose.hall(before.hall.with_(new))
         self._state = State(
             generation=before.generation + 1,
             stale=0 if self._better(hall, before.hall) else before.stale + 1,
-            population=self._ranked([*before.population[: self._elite], *new]),
+            stalled=0 if self._better(population, parents) else before.stalled + 1,
+            restarts=before.restarts + restarts,
+            population=population,
             hall=hall,
-            sample=tuple(sample),
+            front=choose.front(before.front, new),
         )
 
     def outcome(self) -> UnitOutcome:
         """The finds with all their figures. Only here are walk-forward windows read, when the choice is made."""
+        genomes = [c.genome for c in self._candidates(self._state.hall)]
         return UnitOutcome(
             dataset=self._spec.dataset,
             seed=self._seed,
             generations=self.generation,
             evaluated=self.evaluated,
             tried_sha256=sha256_hex(self.tried_bytes()),
-            finds=tuple(find_for(c.genome, self._spec, self._evaluator) for c in self._state.hall),
-            sample=tuple(genome for _, genome in self._state.sample),
+            finds=finds_for(genomes, self._spec, self._evaluator),
+            front=tuple(_point(candidate) for candidate in self.front),
+            sample=self._sample(),
         )
 
-    @property
-    def _elite(self) -> int:
-        return max(2, self._spec.population // _ELITE_PART)
+    def _sample(self) -> tuple[Genome, ...]:
+        """The tried genomes with the smallest hashes, ascending."""
+        keys = [key.tobytes() for key in self._tried.keys[: self.evaluated]]
+        smallest = heapq.nsmallest(SAMPLE, range(len(keys)), key=keys.__getitem__)
+        return tuple(self._coding.genome(self._tried.rows[i]) for i in smallest)
 
-    def _ranked(self, candidates: list[Candidate]) -> tuple[Candidate, ...]:
-        wanted = self._spec.trades_wanted
-        return tuple(sorted(candidates, key=lambda c: rank_key(c.fitness, c.key, wanted)))
+    def _breed(self, parents: Group, restarts: bool) -> int:
+        """Enter one generation of new genomes among the tried; returns how many there are then."""
+        spec, tried, before = self._spec, self._tried, self._state
+        wanted = spec.population
+        local = wanted // _LOCAL_PART if len(parents) else 0
+        fresh = wanted // _FRESH_PART * (2 if before.stalled >= _STALLED else 1)
+        mutants = wanted // _MUTANT_PART if restarts else 0
+        if not len(parents):
+            fresh = wanted - mutants
+        tried.make_room(wanted)
+        draws = np.array([derived_seed(self._seed, "generation", before.generation)], dtype=np.uint64)
+        return int(
+            breed(
+                self._layout, draws, tried.rows, tried.slots, tried.cursor, tried.count, parents.index, before.hall.index,
+                wanted, local, fresh, mutants, min(1 + before.stalled, MAX_STRENGTH), *self._scratch,
+            )
+        )  # fmt: skip
 
-    def _better(self, hall: tuple[Candidate, ...], before: tuple[Candidate, ...]) -> bool:
-        """A best of equal standing that only wins by its hash is no improvement."""
-        wanted = self._spec.trades_wanted
-        if not before:
-            return bool(hall)
-        return standing(hall[0].fitness, wanted) < standing(before[0].fitness, wanted)
+    def _evaluated(self, count: int) -> Group:
+        """The genomes entered last, named and measured; they are `count` in all."""
+        first = self._tried.count
+        self._tried.name(count)
+        rows = self._tried.rows[first:count]
+        table = self._table(rows) if len(rows) else np.empty((0, len(self._spec.windows.fitness), 0))
+        return Group(np.arange(first, count), measure(table) if len(rows) else np.empty((0, 5)))
 
-    def _breed(self, rng: Rng) -> dict[bytes, Genome]:
-        """New genomes by key, none tried before: as many as the population lacks beside its elite.
+    def _table(self, rows: Rows) -> NDArray[np.float64]:
+        windows = self._spec.windows.fitness
+        if self._encoded is not None:
+            return self._encoded.tier1_of(self._coding.population(rows), windows)
+        return self._evaluator.tier1([self._coding.genome(row) for row in rows], windows)
 
-        Fewer, down to none, only where a small space is nearly used up.
-        """
-        parents, stale = self._state.population, self._state.stale
-        wanted = self._spec.population - min(len(parents), self._elite)
-        fresh = self._spec.population // _FRESH_PART * (2 if stale >= _STALLED else 1) if parents else wanted
-        strength = min(1 + stale, _MAX_STRENGTH)
-        bred: dict[bytes, Genome] = {}
-        for place in range(wanted):
-            child = random_genome(self._space, rng) if place < fresh else self._child(parents, strength, rng)
-            for _ in range(_RETRIES):
-                key = genome_key(child)
-                if key not in self._tried and key not in bred:
-                    bred[key] = child
-                    break
-                child = mutate(child, self._space, rng, _MAX_STRENGTH)
-        return bred
+    def _candidates(self, group: Group) -> tuple[Candidate, ...]:
+        tried = self._tried
+        return tuple(
+            Candidate(tried.keys[i].tobytes(), self._coding.genome(tried.rows[i]), fitness_of(fit))
+            for i, fit in zip(group.index, group.fits, strict=True)
+        )
 
-    def _child(self, parents: tuple[Candidate, ...], strength: int, rng: Rng) -> Genome:
-        """Three in four by crossover, half of these mutated too; the rest are mutants. The search adapts by
-        `strength`: edits grow bolder the longer the best stays the same."""
-        first = parents[tournament(len(parents), rng)].genome
-        if not rng.below(4):
-            return mutate(first, self._space, rng, strength)
-        second = parents[tournament(len(parents), rng)].genome
-        child = crossover(first, second, self._space, rng)
-        return mutate(child, self._space, rng, strength) if rng.below(2) else child
+    def _better(self, now: Group, before: Group) -> bool:
+        """Is the best of a group better than that of another? One of equal standing that only wins by its hash is not."""
+        if not len(now) or not len(before):
+            return len(now) > len(before)
+        return self._choose.best_score(now) < self._choose.best_score(before)
+
+
+def _point(candidate: Candidate) -> FrontPoint:
+    f = candidate.fitness
+    sharpe = f.sharpe if math.isfinite(f.sharpe) else None
+    return FrontPoint(candidate.genome, candidate.key.hex(), f.objective, sharpe, f.drawdown, f.trades)

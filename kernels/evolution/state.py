@@ -3,16 +3,17 @@
 import hashlib
 
 import msgspec
+import numpy as np
+from numpy.typing import NDArray
 
 from domain.errors import BadInput
 from domain.genome import Genome
 from domain.hashing import content_hash
 from domain.specs import SearchSpec
-from kernels.evolution.ranking import Fitness
+from kernels.evolution.ranking import COLUMNS, Fitness
 
-_MAGIC = b"SLUICE-CHECKPOINT-1\n"
+_MAGIC = b"SLUICE-CHECKPOINT-2\n"
 _DIGEST = 32
-HASH_BYTES = 32
 
 
 class Candidate(msgspec.Struct, frozen=True, array_like=True):
@@ -23,26 +24,54 @@ class Candidate(msgspec.Struct, frozen=True, array_like=True):
     fitness: Fitness
 
 
-class State(msgspec.Struct, frozen=True, array_like=True):
+class Group(msgspec.Struct, frozen=True, eq=False):
+    """Some of the genomes tried: their numbers `index` int64[k] and their fitness table `fits` float64[k, 5]."""
+
+    index: NDArray[np.int64]
+    fits: NDArray[np.float64]
+
+    def __len__(self) -> int:
+        return len(self.index)
+
+    def with_(self, other: "Group") -> "Group":
+        return Group(np.concatenate((self.index, other.index)), np.concatenate((self.fits, other.fits)))
+
+    def take(self, places: NDArray[np.int64]) -> "Group":
+        return Group(self.index[places], self.fits[places])
+
+
+def nobody() -> Group:
+    return Group(np.empty(0, dtype=np.int64), np.empty((0, COLUMNS)))
+
+
+class State(msgspec.Struct, frozen=True, eq=False):
     """Between two generations: no generator state, since each generation has a seed of its own.
 
-    `population` ranked best first; `hall` the best eligible genomes of all so far, at most `spec.top`; `tried` the
-    sorted hashes of all that were evaluated; `stale` the generations since the best last got better; `sample` the tried
-    genomes with the smallest hashes.
+    `population` ranked best first; `hall` the best eligible genomes of all so far, at most `spec.top`; `front` those that
+    no other dominates; `stale` the generations since the best of all last got better, `stalled` since that of the
+    population did, which a restart sets to 0.
     """
 
     generation: int = 0
     stale: int = 0
-    population: tuple[Candidate, ...] = ()
-    hall: tuple[Candidate, ...] = ()
-    tried: bytes = b""
-    sample: tuple[tuple[bytes, Genome], ...] = ()
+    stalled: int = 0
+    restarts: int = 0
+    population: Group = msgspec.field(default_factory=nobody)
+    hall: Group = msgspec.field(default_factory=nobody)
+    front: Group = msgspec.field(default_factory=nobody)
+
+
+class _Packed(msgspec.Struct, frozen=True, array_like=True):
+    index: bytes
+    fits: bytes
 
 
 class _Saved(msgspec.Struct, frozen=True, array_like=True):
     spec: str
     seed: int
-    state: State
+    counts: tuple[int, int, int, int]
+    groups: tuple[_Packed, _Packed, _Packed]
+    tried: bytes
 
 
 def genome_key(genome: Genome) -> bytes:
@@ -50,13 +79,18 @@ def genome_key(genome: Genome) -> bytes:
     return bytes.fromhex(content_hash(genome))
 
 
-def checkpoint_bytes(spec: SearchSpec, seed: int, state: State) -> bytes:
-    """Magic line, SHA-256 of the body, body (msgpack: floats keep their bits)."""
-    body = msgspec.msgpack.encode(_Saved(content_hash(spec), seed, state))
+def checkpoint_bytes(spec: SearchSpec, seed: int, state: State, tried: bytes) -> bytes:
+    """Magic line, SHA-256 of the body, body (msgpack; arrays little-endian, so that floats keep their bits).
+
+    `tried`: the rows of all genomes in the order of their numbers (`Tried.packed`).
+    """
+    counts = (state.generation, state.stale, state.stalled, state.restarts)
+    groups = (_pack(state.population), _pack(state.hall), _pack(state.front))
+    body = msgspec.msgpack.encode(_Saved(content_hash(spec), seed, counts, groups, tried))
     return _MAGIC + hashlib.sha256(body).digest() + body
 
 
-def state_from_checkpoint(spec: SearchSpec, seed: int, data: bytes) -> State:
+def state_from_checkpoint(spec: SearchSpec, seed: int, data: bytes) -> tuple[State, bytes]:
     """Inverse of `checkpoint_bytes`; raises BadInput on damaged bytes or those of another spec, seed or version."""
     head, body = data[: len(_MAGIC) + _DIGEST], data[len(_MAGIC) + _DIGEST :]
     if not head.startswith(_MAGIC):
@@ -65,8 +99,18 @@ def state_from_checkpoint(spec: SearchSpec, seed: int, data: bytes) -> State:
         raise BadInput("the checkpoint is damaged: its digest does not fit its body")
     try:
         saved = msgspec.msgpack.decode(body, type=_Saved)
-    except msgspec.MsgspecError as e:
+        groups = [_unpack(group) for group in saved.groups]
+    except (msgspec.MsgspecError, ValueError) as e:
         raise BadInput(f"the checkpoint cannot be read: {e}") from e
     if saved.spec != content_hash(spec) or saved.seed != seed:
         raise BadInput("the checkpoint belongs to another search or another seed")
-    return saved.state
+    return State(*saved.counts, *groups), saved.tried
+
+
+def _pack(group: Group) -> _Packed:
+    return _Packed(group.index.astype("<i8").tobytes(), group.fits.astype("<f8").tobytes())
+
+
+def _unpack(packed: _Packed) -> Group:
+    index = np.frombuffer(packed.index, dtype="<i8").astype(np.int64)
+    return Group(index, np.frombuffer(packed.fits, dtype="<f8").astype(np.float64).reshape(len(index), COLUMNS))

@@ -1,6 +1,7 @@
 """Miners that die, stop and come back: nothing counts twice, nothing waits for ever, the digest stays the same."""
 
 import asyncio
+import re
 
 import pytest
 
@@ -9,13 +10,16 @@ from bus.presence import judged_state, read_presence
 from tests.support.campaign import Mine, stored_in, undisturbed
 from tests.support.instance import Agent, Instance, until
 
-SLOW = {"population": 200, "generations": 80}
+SLOW = {"population": 100, "generations": 80}
+#: A unit takes five seconds on the fastest machine too: who is disturbed is disturbed in the middle.
+PACE_MS = 60
 
 
+@pytest.mark.slow
 async def test_a_stopped_miner_loses_its_claim_and_its_late_work_changes_nothing(
     instance: Instance, mine: Mine
 ) -> None:
-    miners = {m.slot: m for m in instance.miners(3)}
+    miners = {m.slot: m for m in instance.miners(3, pace_ms=PACE_MS)}
     campaign = await mine.request(1, **SLOW)
     checkpoint = await mine.checkpoint_beyond(3)
     stopped = miners[checkpoint.slot]
@@ -37,7 +41,8 @@ async def test_a_stopped_miner_loses_its_claim_and_its_late_work_changes_nothing
     assert [a.replica for a in by_new_holder] == [takeover.replica]
 
     async def fenced() -> bool:
-        return "another miner holds this replica now" in stopped.log.read_text()
+        # At its next look, or at the latest before it answers.
+        return bool(re.search("another miner (holds|took) this replica", stopped.log.read_text()))
 
     await until("the stopped miner noticed that it lost its replica", fenced)
     await mine.check_log(campaign)
@@ -46,7 +51,7 @@ async def test_a_stopped_miner_loses_its_claim_and_its_late_work_changes_nothing
 
 @pytest.mark.slow
 async def test_dead_miners_are_not_counted_and_their_work_is_reassigned(instance: Instance, mine: Mine) -> None:
-    miners = {m.slot: m for m in instance.miners(3)}
+    miners = {m.slot: m for m in instance.miners(3, pace_ms=PACE_MS)}
 
     async def active() -> set[str]:
         found = await read_presence(mine.bus)
@@ -63,7 +68,7 @@ async def test_dead_miners_are_not_counted_and_their_work_is_reassigned(instance
     async def gone() -> bool:
         return checkpoint.slot not in await active()
 
-    await until("the dead one is not counted as active", gone, timeout_s=4.0)
+    await until("the dead one is not counted as active", gone)
     end = await mine.finished(campaign)
     assert end.digest == await undisturbed(mine.candles, mine.spec(1, **SLOW))
     assert checkpoint.slot not in {p.slot for p in await read_presence(mine.bus) if p.kind == "miner"}
@@ -85,7 +90,7 @@ async def test_a_unit_that_kills_every_miner_is_parked_after_three_claims(instan
 
     keepers = [asyncio.create_task(keep_up(slot)) for slot in (1, 2)]
     try:
-        campaign, end = await mine.mine(3, timeout_s=90)
+        campaign, end = await mine.mine(3)
     finally:
         for keeper in keepers:
             keeper.cancel()
@@ -112,7 +117,7 @@ async def withheld_after(mine: Mine, campaign: str, seq: int) -> None:
 async def test_an_owner_gone_for_good_and_back_again_deadlocks_nothing(
     instance: Instance, mine: Mine, moment: str
 ) -> None:
-    miners: dict[str, Agent] = {m.slot: m for m in instance.miners(2)}
+    miners: dict[str, Agent] = {m.slot: m for m in instance.miners(2, pace_ms=PACE_MS)}
 
     async def both() -> bool:
         return {p.slot for p in await read_presence(mine.bus) if p.kind == "miner" and p.state == "alive"} == {"1", "2"}
@@ -133,7 +138,7 @@ async def test_an_owner_gone_for_good_and_back_again_deadlocks_nothing(
         miners[gone].kill()
     killed_at = await mine.bus.last_seq("EVENTS")
     await withheld_after(mine, campaign, killed_at)
-    instance.agent("miner", int(gone))
+    instance.miner(int(gone), pace_ms=PACE_MS)
     end = await mine.finished(campaign)
     assert end.validated == 2
     assert end.digest == await undisturbed(mine.candles, mine.spec(2, **SLOW))

@@ -19,13 +19,17 @@ CHROMIUM = "/usr/bin/chromium"
 ARGS = [
     "--disable-gpu", "--disable-background-networking", "--disable-component-update", "--disable-sync", "--no-first-run",
 ]  # fmt: skip
+#: `silent_s` is long: a server that a test has stopped is looked at in peace, and not replaced meanwhile.
 FAST = (
+    "silent_s = 600.0\n"
     "heartbeat_s = 0.2\npresence_ttl_s = 3.0\nlease_ttl_s = 2.0\nsweep_s = 0.3\nack_wait_s = 3.0\ncheckpoint_s = 0.2\n"
 )
+#: Ends a test that hangs; measures nothing.
+PATIENCE_S = 150.0
 T = TypeVar("T")
 
 
-def until(what: str, check: Callable[[], T], timeout_s: float = 45.0) -> T:
+def until(what: str, check: Callable[[], T], timeout_s: float = PATIENCE_S) -> T:
     deadline = time.monotonic() + timeout_s
     while not (found := check()):
         assert time.monotonic() < deadline, f"not within {timeout_s:g} s: {what}"
@@ -61,7 +65,7 @@ def write_candles(path: Path, n: int = 4_000) -> Path:
 
 
 class WebInstance:
-    """`sluice up` on a state of its own, and the web process: the one that it owns, or one started beside it."""
+    """`sluice up` on a state of its own, with everything that it owns."""
 
     def __init__(self, state: Path) -> None:
         self.state = state
@@ -78,7 +82,7 @@ class WebInstance:
 
     def sluice(self, *args: str) -> Any:
         command = [sys.executable, "-m", "cli", *args, "--state", str(self.state), "--json"]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=60, cwd=ROOT, check=False)
+        done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE_S, cwd=ROOT, check=False)
         return json.loads(done.stdout) if done.returncode in (0, 1) and done.stdout else None
 
     def web_file(self) -> dict[str, str]:
@@ -88,33 +92,18 @@ class WebInstance:
     def start(self) -> "WebInstance":
         self.state.mkdir(parents=True)
         (self.state / "sluice.toml").write_text(FAST)
-        said = subprocess.run(
-            [sys.executable, "-m", "cli", "up", "--help"], capture_output=True, text=True, cwd=ROOT, check=True
-        )
-        owns_web = "--http" in said.stdout
-        self.run(
-            "cli",
-            "up",
-            "--nats-port",
-            "0",
-            "--empty",
-            "--miners",
-            "2",
-            *(("--http", "127.0.0.1:0") if owns_web else ()),
-        )
+        self.run("cli", "up", "--nats-port", "0", "--http", "127.0.0.1:0", "--empty", "--miners", "2")
         until("the instance runs", lambda: (self.state / "run.json").exists())
-        if not owns_web:
-            until("credentials of the pages", lambda: (self.state / "creds" / "web.json").exists())
-            self.web()
         until("the pages are there", self.web_file)
-        until("both miners alive", self._mining, 90.0)
+        until("both miners alive", self._mining)
         csv = write_candles(self.state / "test_X-USD_5m.csv")
         assert self.sluice("data", "import", str(csv))
         return self
 
-    def web(self, port: int = 0) -> subprocess.Popen[bytes]:
-        """Another web process on the same state."""
-        return self.run("web", "--http", f"127.0.0.1:{port}")
+    def pid(self, name: str) -> int:
+        """The process of that name according to run.json, 0 when there is none."""
+        found = json.loads((self.state / "run.json").read_text())["processes"]
+        return next((int(p["pid"]) for p in found if p["name"] == name), 0)
 
     def _mining(self) -> bool:
         status = self.sluice("status") or {"agents": []}
@@ -131,7 +120,7 @@ class WebInstance:
                 process.send_signal(signal.SIGINT)
         for process in self.processes:
             try:
-                process.wait(12)
+                process.wait(60)
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait(5)

@@ -14,6 +14,7 @@ from bus.server import Server, free_port
 from bus.settings import Settings, StateDir
 from bus.setup import create_streams
 from bus.streams import stream_specs
+from tests.support.instance import PATIENCE_S
 
 SETTINGS = Settings(nats_port=0, heartbeat_s=0.2)
 
@@ -53,7 +54,7 @@ async def append(bus: Bus, messages: list[Stored]) -> None:
         await asyncio.gather(*(bus.publish(m.subject, m.data) for m in messages[at : at + 200]))
 
 
-async def until(condition: Callable[[], bool | Awaitable[bool]], what: str, timeout_s: float = 10.0) -> None:
+async def until(condition: Callable[[], bool | Awaitable[bool]], what: str, timeout_s: float = PATIENCE_S) -> None:
     """Poll to a deadline."""
     deadline = time.monotonic() + timeout_s
     while True:
@@ -74,5 +75,5 @@ async def projecting(instance: Instance) -> AsyncIterator[Context]:
         yield context
     finally:
         context.stop.set()
-        await asyncio.wait_for(task, 10)
+        await asyncio.wait_for(task, PATIENCE_S)
         await bus.close()

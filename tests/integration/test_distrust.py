@@ -2,10 +2,11 @@
 
 import msgspec
 
+from agents.miner.decide import release
 from bus import events as ev
 from bus import subjects
 from bus.envelope import encode_event, make_event, now_rfc3339
-from bus.messages import Claim, Presence
+from bus.messages import POISON_ATTEMPTS, Claim, Presence
 from kernels.version import lane
 from tests.support.campaign import Mine, parked, stored_in, undisturbed
 from tests.support.instance import Instance, until
@@ -83,8 +84,14 @@ async def test_nonsense_on_every_subject_is_parked_and_the_campaign_finishes(ins
     await bus.publish(subjects.checkpoint(units[0], 0, "beta", "1"), b"junk")
     await bus.publish(subjects.checkpoint(units[1], 0, "alpha", "1"), b"junk")
     await bus.publish(subjects.progress("beta", "miner-1"), b"junk")
+    await bus.publish("log.beta.miner-1", b"junk")
+    await bus.publish(subjects.artifact("beta", mine.candles.hash(), 0), b"junk")
+    # The active ones lose their lease to nobody, until it runs out.
+    for kind in ("dispatcher", "validator"):
+        await bus.publish(f"$KV.LEASE.{kind}", b"junk")
     await bus.publish("$KV.PRESENCE.beta.miner-1", b"junk")
     await bus.publish("$KV.PRESENCE.beta.miner-2", b'{"agent": "miner-2"}')
+    instance.agent("projector")
     instance.miners(3)
     end = await mine.finished(campaign)
     assert end.validated == 3
@@ -94,7 +101,7 @@ async def test_nonsense_on_every_subject_is_parked_and_the_campaign_finishes(ins
 
     async def all_parked() -> bool:
         found = {(p.by, p.stream, p.subject) for p in await parked(bus)}
-        wanted = {(by, "EVENTS", s) for by in ("dispatcher", "validator") for s in events}
+        wanted = {(by, "EVENTS", s) for by in ("dispatcher", "validator", "projector") for s in events}
         wanted |= {("validator", "CLAIM", subjects.claim(units[0], 0, "beta", "1"))}
         wanted |= {("validator", "CLAIM", subjects.claim(units[1], 1, "beta", "1"))}
         wanted |= {("validator", "RESULT", s.subject) for s in await stored_in(bus, "RESULT", "result.*.*.*.beta.1")}
@@ -125,67 +132,76 @@ async def test_an_empty_message_stops_nobody_now_or_after_a_restart(instance: In
 
 
 async def test_one_miner_cannot_talk_a_unit_into_being_poison(instance: Instance, mine: Mine) -> None:
-    campaign = await mine.request(2)
-    units = [(await mine.seen(campaign, ev.UnitOpened, count=n)).event.subject for n in (1, 2)]
-    alpha = await instance.bus("miner-alpha")
-    for unit, attempts in zip(units, (1, 9), strict=True):
+    """Not by counting what was never claimed, and not by counting what others gave back in good order."""
+    campaign = await mine.request(3)
+    units = [(await mine.seen(campaign, ev.UnitOpened, count=n)).event.subject for n in (1, 2, 3)]
+    alpha, beta = await instance.bus("miner-alpha"), await instance.bus("miner-beta")
+    for n in range(POISON_ATTEMPTS):
+        taken = Claim(f"c{n}", campaign, units[2], 0, "beta", "1", 0, 1)
+        for claim in (taken, release(taken, f"r{n}")):
+            await beta.publish(subjects.claim(units[2], 0, "beta", "1"), msgspec.json.encode(claim))
+    for unit, attempts in zip(units, (1, 9, 9), strict=True):
         lie = Claim("lie", campaign, unit, 0, "alpha", "9", 0, attempts, poisoned=True)
         await alpha.publish(subjects.claim(unit, 0, "alpha", "9"), msgspec.json.encode(lie))
+    lies = {subjects.claim(u, 0, "alpha", "9") for u in units}
+
+    async def seen_through() -> bool:
+        return {p.subject for p in await parked(mine.bus)} == lies
+
+    # Before anybody works: of a unit that is decided nothing is read any more.
+    await until("the lies are parked", seen_through)
     instance.miners(2)
     end = await mine.finished(campaign)
-    assert (end.validated, end.parked) == (2, 0)
-    assert {p.subject for p in await parked(mine.bus)} == {subjects.claim(u, 0, "alpha", "9") for u in units}
+    assert (end.validated, end.parked) == (3, 0)
+    assert await seen_through()
 
 
-async def present(mine: Mine, *keys: str) -> None:
-    """Wait until these agents have sent a heartbeat."""
-
-    async def seen() -> bool:
-        return set(keys) <= {s.subject.removeprefix("$KV.PRESENCE.") for s in await stored_in(mine.bus, "KV_PRESENCE")}
-
-    await until(f"{keys} are there", seen, every_s=0.02)
+async def beat(mine: Mine, *places: tuple[str, str]) -> None:
+    """A heartbeat for a miner in each (host, slot)."""
+    for host, slot in places:
+        now = now_rfc3339()
+        presence = Presence(f"miner-{slot}", "miner", host, 1, "alive", now, now, 0.2, slot=slot, lane=lane())
+        await mine.bus.publish(f"$KV.PRESENCE.{host}.miner-{slot}", msgspec.json.encode(presence))
 
 
 async def test_a_work_item_gone_without_an_answer_is_put_again(instance: Instance, mine: Mine) -> None:
     """As when a miner acknowledges what it never did."""
-    idle = instance.miners(2)
-    await present(mine, "alpha.miner-1", "alpha.miner-2")
-    for miner in idle:
-        miner.pause()
+    both = (("alpha", "1"), ("alpha", "2"))
+    await beat(mine, *both)
     campaign = await mine.request(2)
-    await until("two replicas of two units are queued", lambda: _four_in_work(mine))
-    await mine.bus.request("sluice.api.STREAM.PURGE.WORK", b"{}")
-    assert not await stored_in(mine.bus, "WORK")
-    for miner in idle:
-        miner.resume()
+
+    async def four_in_work() -> bool:
+        await beat(mine, *both)
+        return len(await stored_in(mine.bus, "WORK")) == 4
+
+    await until("two replicas of two units are queued", four_in_work)
+    purged = await mine.bus.request("sluice.api.STREAM.PURGE.WORK", b"{}")
+    assert msgspec.json.decode(purged.data)["purged"] == 4
+    instance.miners(2)
     assert (await mine.finished(campaign)).validated == 2
     await mine.check_log(campaign)
 
 
-async def _four_in_work(mine: Mine) -> bool:
-    return len(await stored_in(mine.bus, "WORK")) == 4
-
-
-async def opened_while_there(mine: Mine, campaign: str, *hosts: str) -> ev.CampaignOpened:
-    """Send heartbeats for miners of these hosts until the campaign is opened."""
+async def opened_while_there(mine: Mine, units: int, *hosts: str) -> tuple[str, ev.CampaignOpened]:
+    """Ask for a campaign while these hosts have a miner: heartbeats from before the request until it is opened."""
+    places = [(host, "8") for host in hosts]
+    await beat(mine, *places)
+    campaign = await mine.request(units)
 
     async def look() -> ev.CampaignOpened | None:
-        for host in hosts:
-            now = now_rfc3339()
-            beat = Presence("miner-8", "miner", host, 1, "alive", now, now, 0.2, slot="8", lane=lane())
-            await mine.bus.publish(f"$KV.PRESENCE.{host}.miner-8", msgspec.json.encode(beat))
+        await beat(mine, *places)
         found = await mine.of(campaign, ev.CampaignOpened)
         return found[0].data if found and isinstance(found[0].data, ev.CampaignOpened) else None
 
     opened = await until("the campaign is opened", look)
     assert opened is not None
-    return opened
+    return campaign, opened
 
 
 async def test_a_second_answer_of_one_owner_has_no_vote(instance: Instance, mine: Mine) -> None:
     """Two slots of one host are one owner: a copy of its answer under another replica confirms nothing."""
-    campaign = await mine.request(1)
-    assert (await opened_while_there(mine, campaign, "alpha", "beta")).distinct == "host"
+    campaign, opened = await opened_while_there(mine, 1, "alpha", "beta")
+    assert opened.distinct == "host"
     (first,) = instance.miners(1, "alpha")
     await mine.seen(campaign, ev.ReplicaAnswered)
     (answer,) = await stored_in(mine.bus, "RESULT")

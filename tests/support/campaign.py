@@ -19,7 +19,7 @@ from domain.errors import BadInput
 from domain.hashing import canonical, sha256_hex
 from domain.specs import CampaignSpec, Window, Windows
 from market.store import DatasetStore
-from tests.support.instance import Instance, until
+from tests.support.instance import PATIENCE_S, Instance, until
 from tests.support.market import small_market, spec_for
 
 CLOSED = (ev.CampaignFinished, ev.CampaignRefused)
@@ -84,7 +84,7 @@ class Mine:
     async def request(self, units: int, **fields: int) -> str:
         return await request_campaign(self.bus, self.spec(units, **fields), "test")
 
-    async def finished(self, campaign: str, timeout_s: float = 60.0) -> ev.CampaignFinished:
+    async def finished(self, campaign: str, timeout_s: float = PATIENCE_S) -> ev.CampaignFinished:
         """The end of the campaign; the words of all agents when it does not come."""
         try:
             closed = await self.seen(campaign, CLOSED, timeout_s=timeout_s)
@@ -93,7 +93,7 @@ class Mine:
         assert isinstance(closed.data, ev.CampaignFinished), closed.data
         return closed.data
 
-    async def mine(self, units: int, timeout_s: float = 60.0, **fields: int) -> tuple[str, ev.CampaignFinished]:
+    async def mine(self, units: int, timeout_s: float = PATIENCE_S, **fields: int) -> tuple[str, ev.CampaignFinished]:
         campaign = await self.request(units, **fields)
         return campaign, await self.finished(campaign, timeout_s)
 
@@ -101,7 +101,7 @@ class Mine:
         self,
         campaign: str,
         kind: type[EventData] | tuple[type[EventData], ...],
-        timeout_s: float = 20.0,
+        timeout_s: float = PATIENCE_S,
         count: int = 1,
     ) -> Fact:
         """The `count`-th event of that kind, waited for."""

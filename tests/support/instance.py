@@ -4,6 +4,7 @@ Several "hosts" are several host tokens on the same server, each with its own cr
 """
 
 import asyncio
+import contextlib
 import os
 import signal
 import subprocess
@@ -14,6 +15,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
 
+import psutil
+
 from bus.accounts import load_accounts, read_credentials, write_credentials
 from bus.client import Bus, Credentials
 from bus.server import Server, free_port
@@ -23,6 +26,8 @@ from bus.streams import in_memory, stream_specs
 
 ROOT = Path(__file__).resolve().parents[2]
 T = TypeVar("T")
+#: How long a test waits for what must come: for a busy machine of two cores, not a measure of anything.
+PATIENCE_S = 90.0
 #: Intervals of seconds, so that a lost worker is noticed within a test.
 FAST = {
     "heartbeat_s": 0.2,
@@ -35,7 +40,7 @@ FAST = {
 }
 
 
-async def until(what: str, check: Callable[[], Awaitable[T]], timeout_s: float = 20.0, every_s: float = 0.1) -> T:
+async def until(what: str, check: Callable[[], Awaitable[T]], timeout_s: float = PATIENCE_S, every_s: float = 0.1) -> T:
     """Poll until `check` gives something true; AssertionError with `what` at the deadline."""
     deadline = time.monotonic() + timeout_s
     while True:
@@ -69,17 +74,22 @@ class Agent:
         """SIGKILL, and reap it."""
         self.killed = True
         self.process.kill()
-        self.process.wait(10)
+        self.process.wait(PATIENCE_S)
 
     def pause(self) -> None:
+        """SIGSTOP, and wait until it has really stopped: a signal takes its time to arrive."""
         self.paused = True
         self.process.send_signal(signal.SIGSTOP)
+        deadline = time.monotonic() + PATIENCE_S
+        while psutil.Process(self.process.pid).status() != psutil.STATUS_STOPPED:
+            assert time.monotonic() < deadline, f"{self.kind} {self.slot} does not stop"
+            time.sleep(0.01)
 
     def resume(self) -> None:
         self.paused = False
         self.process.send_signal(signal.SIGCONT)
 
-    def stop(self, timeout_s: float = 8.0) -> int:
+    def stop(self, timeout_s: float = PATIENCE_S) -> int:
         """SIGTERM, and its exit status."""
         self.killed = True
         if self.paused:
@@ -117,7 +127,7 @@ class Instance:
     async def start(self) -> "Instance":
         """Make the streams in a server without agents, then serve."""
         disk = tuple(s for s in self.specs() if not in_memory(s))
-        await self.server.start(setup=True)
+        await self.server.start(setup=True, timeout_s=PATIENCE_S)
         setup = await Bus.connect(Credentials(self.server.url, "setup", "setup", self.accounts.setup), "setup")
         await create_streams(setup, disk)
         await setup.close()
@@ -127,7 +137,7 @@ class Instance:
 
     async def serve(self) -> None:
         """Start the server and make the buckets that do not outlive it, as the supervisor does."""
-        await self.server.start()
+        await self.server.start(timeout_s=PATIENCE_S)
         write_credentials(self.state.creds, self.accounts, self.server.url)
         bus = await self.bus("watchdog")
         await create_streams(bus, tuple(s for s in self.specs() if in_memory(s)))
@@ -138,7 +148,7 @@ class Instance:
     def kill_server(self) -> None:
         assert self.server.process is not None
         self.server.process.kill()
-        self.server.process.wait(10)
+        self.server.process.wait(PATIENCE_S)
 
     def credentials(self, role: str) -> Credentials:
         return read_credentials(self.state.creds / f"{role}.json")
@@ -172,8 +182,15 @@ class Instance:
         self.agents.append(agent)
         return agent
 
-    def miners(self, count: int, host: str = "", first: int = 1) -> list[Agent]:
-        return [self.agent("miner", first + i, host) for i in range(count)]
+    def miner(self, slot: int, host: str = "", pace_ms: int = 0) -> Agent:
+        """One miner; with `pace_ms` it rests so long before each generation."""
+        if not pace_ms:
+            return self.agent("miner", slot, host)
+        module = "tests.support.misbehaving"
+        return self.agent("miner", slot, host, module, SLUICE_TEST_MISBEHAVE=f"pace:{pace_ms}")
+
+    def miners(self, count: int, host: str = "", first: int = 1, pace_ms: int = 0) -> list[Agent]:
+        return [self.miner(first + i, host, pace_ms) for i in range(count)]
 
     def judges(self) -> tuple[Agent, Agent]:
         """The dispatcher and the validator."""
@@ -193,5 +210,7 @@ class Instance:
             if agent.alive():
                 agent.kill()
         for bus in self._buses:
-            await bus.nc.close()
+            # Its server may be gone: that must not keep the next one from being ended.
+            with contextlib.suppress(OSError):
+                await bus.nc.close()
         await self.server.stop(timeout_s=2.0)

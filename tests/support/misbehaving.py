@@ -1,10 +1,12 @@
-"""A miner that does what no miner should, as a real process: `SLUICE_TEST_MISBEHAVE=lie | garble | crash:INDEX`.
+"""A miner that does what no miner should, as a real process: `SLUICE_TEST_MISBEHAVE=lie | garble | crash:INDEX | pace:MS`.
 
-Everything else is the real agent.
+Everything else is the real agent. `pace` rests so long before each generation: the same search, and on any machine long
+enough to be disturbed in the middle.
 """
 
 import os
 import sys
+import time
 
 import msgspec
 
@@ -14,6 +16,7 @@ from agents.miner.work import Job
 from bus import subjects
 from domain.results import UnitOutcome
 from domain.tasks import WorkItem
+from kernels.evolution.search import Search
 
 HOW, _, ARGUMENT = os.environ["SLUICE_TEST_MISBEHAVE"].partition(":")
 
@@ -47,12 +50,23 @@ async def garbled_answer(
     await self.bus.publish(where, b'{"campaign": "' + item.campaign.encode() + b'", "digest": 1}')
 
 
+real_step = Search.step
+
+
+def paced_step(self: Search) -> None:
+    """Where the kernel of a fast machine is done before a test has looked."""
+    time.sleep(int(ARGUMENT) / 1000)
+    real_step(self)
+
+
 if HOW == "lie":
     agent.Job = LyingJob  # type: ignore[misc]
 elif HOW == "crash":
     agent.Job = CrashingJob  # type: ignore[misc]
 elif HOW == "garble":
     agent.Miner._answer = garbled_answer  # type: ignore[method-assign]
+elif HOW == "pace":
+    Search.step = paced_step  # type: ignore[method-assign]
 else:
     raise SystemExit(f"there is no misbehaviour {HOW!r}")
 

@@ -1,6 +1,7 @@
 """A whole instance as a person runs it: `sluice up` or `sluice join` as a real process, and what lives of it."""
 
 import asyncio
+import contextlib
 import json
 import signal
 import subprocess
@@ -13,9 +14,12 @@ import psutil
 
 from bus.accounts import read_credentials
 from bus.client import Bus
+from bus.messages import Presence
+from bus.presence import read_presence
 from bus.processes import send_signal
 from bus.run_file import RunFile, read_run_file
 from bus.settings import StateDir
+from domain.errors import SluiceError
 from tests.support.instance import ROOT, until
 
 #: Intervals of seconds, so that what stands still is noticed within a test.
@@ -32,10 +36,14 @@ FAST = {
     "backoff_s": 0.1,
     "orphan_s": 2.0,
     "start_s": 120.0,
+    "stop_s": 30.0,
 }
+#: For everything that has to happen: it ends a test that hangs and measures nothing, so a busy machine may take its time.
+#: Longer than `start_s`, after which at the latest a process is replaced that was stopped before its first heartbeat.
+PATIENCE_S = 150.0
 
 
-def sluice(state: Path, *args: str, timeout: float = 60.0) -> subprocess.CompletedProcess[str]:
+def sluice(state: Path, *args: str, timeout: float = PATIENCE_S) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "cli", *args, "--state", str(state)]
     return subprocess.run(command, capture_output=True, text=True, timeout=timeout, cwd=ROOT, check=False)
 
@@ -102,15 +110,38 @@ class Running:
         done = await asyncio.to_thread(sluice, self.state.root, "status", "--json")
         return {a["id"]: a for a in json.loads(done.stdout)["agents"]} if done.returncode == 0 else {}
 
-    async def alive(self, *names: str, timeout_s: float = 60.0) -> None:
+    async def presences(self) -> dict[str, Presence]:
+        """The heartbeats of this host by agent; empty while nothing answers."""
+        try:
+            # A connection of its own each time: the server may be another one since, on another port.
+            bus = await Bus.connect(read_credentials(self.state.creds / "admin.json"), "test-looks", timeout_s=2.0)
+        except (SluiceError, OSError):
+            return {}
+        try:
+            return {p.agent: p for p in await read_presence(bus) if p.host == self.hosts[0]}
+        except SluiceError:
+            return {}
+        finally:
+            await bus.nc.close()
+
+    async def alive(self, *names: str, timeout_s: float = PATIENCE_S) -> None:
+        """All of them say so themselves: a heartbeat that an ended process left behind does not count."""
+
         async def look() -> bool:
+            found = await self.presences()
+            if any(n not in found or found[n].pid != self.pid_of(n) for n in names):
+                return False
             agents = await self.agents()
             return all(agents.get(n, {}).get("state") == "alive" for n in names)
 
         try:
-            await until(f"alive: {', '.join(names)}", look, timeout_s, every_s=0.3)
+            await until(f"alive: {', '.join(names)}", look, timeout_s, every_s=0.2)
         except AssertionError as e:
             raise AssertionError(f"{e}\n{self.words()}") from e
+
+    def pid_of(self, agent: str) -> int:
+        """The process that the agent runs in: its own, or the one that light agents share."""
+        return self.pid(agent) or self.pid("light")
 
     async def bus(self, role: str = "admin") -> Bus:
         bus = await Bus.connect(read_credentials(self.state.creds / f"{role}.json"), f"test-{role}")
@@ -138,7 +169,7 @@ class Running:
         assert send_signal(proc, sig), f"{name} does not run"
         return proc.pid
 
-    async def replaced(self, name: str, old: int, within_s: float) -> float:
+    async def replaced(self, name: str, old: int, within_s: float = PATIENCE_S) -> float:
         """Seconds until another process runs under that name and the old one is gone."""
         started = time.monotonic()
 
@@ -153,7 +184,7 @@ class Running:
 
     # -- ending ---------------------------------------------------------------------------------------------------
 
-    async def nothing_left(self, within_s: float) -> None:
+    async def nothing_left(self, within_s: float = PATIENCE_S) -> None:
         async def look() -> bool:
             return not self.scan()
 
@@ -162,27 +193,34 @@ class Running:
         except AssertionError as e:
             raise AssertionError(f"{e}\n{self.words()}") from e
 
-    async def down(self) -> float:
-        """`sluice down`; seconds until nothing runs."""
-        started = time.monotonic()
-        done = await asyncio.to_thread(sluice, self.state.root, "down")
+    async def down(self) -> None:
+        """`sluice down`: everything stops when asked, nothing has to be killed, nothing is left."""
+        before, told = len(self._said()), len(self.output())
+        done = await asyncio.to_thread(sluice, self.state.root, "down", "--timeout", f"{PATIENCE_S:g}")
         assert done.returncode == 0, done.stderr
         assert self.up is not None
-        assert await asyncio.to_thread(self.up.wait, 10) == 0
-        await self.nothing_left(1.0)
-        return time.monotonic() - started
+        assert await asyncio.to_thread(self.up.wait, PATIENCE_S) == 0
+        assert self.scan() == []
+        assert "is killed" not in self._said()[before:] + self.output()[told:], self.words()
+        assert not self.state.run_file.exists()
+
+    def _said(self) -> str:
+        """What the watchdog wrote into its log."""
+        return (self.state.logs / "watchdog.log").read_text(errors="replace")
 
     async def close(self) -> None:
         for bus in self._buses:
-            await bus.nc.close()
+            # Its server may be gone: that must not keep what runs from being ended.
+            with contextlib.suppress(OSError):
+                await bus.nc.close()
         if self.up is not None and self.up.poll() is None:
             self.up.send_signal(signal.SIGCONT)
             self.up.terminate()
             try:
-                await asyncio.to_thread(self.up.wait, 10)
+                await asyncio.to_thread(self.up.wait, 60)
             except subprocess.TimeoutExpired:
                 self.up.kill()
-                await asyncio.to_thread(self.up.wait, 10)
+                await asyncio.to_thread(self.up.wait, 60)
         run = self.run()
         for proc in (run.watchdog, *run.processes) if run is not None else ():
             send_signal(proc, signal.SIGKILL)

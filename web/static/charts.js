@@ -30,7 +30,7 @@
       rightPriceScale: { borderColor: style("--line") }, timeScale: { borderColor: style("--line"), timeVisible: true },
     });
     const up = style("--u-validated"), down = style("--u-parked");
-    const series = chart.addSeries(L.CandlestickSeries, { upColor: up, downColor: down, wickUpColor: up, wickDownColor: down, borderVisible: false });
+    const series = chart.addSeries(L.CandlestickSeries, { upColor: up, downColor: down, wickUpColor: up, wickDownColor: down, borderVisible: false, lastValueVisible: false, priceLineVisible: false });
     series.setData(c.candles.map(([time, open, high, low, close]) => ({ time, open, high, low, close })));
     const times = c.candles.map((r) => r[0]);
     const bucket = (ms) => { let lo = 0, hi = times.length - 1; while (lo < hi) { const mid = (lo + hi + 1) >> 1; if (times[mid] <= ms / 1000) lo = mid; else hi = mid - 1; } return times[lo]; };
@@ -40,8 +40,11 @@
       { time: bucket(t.exit_ms), position: t.side > 0 ? "aboveBar" : "belowBar", shape: "circle", color: style(t.pnl > 0 ? "--gain" : "--loss"), text: few ? (t.pnl > 0 ? "+" : "\u2212") : "" },
     ]).sort((a, b) => a.time - b.time);
     L.createSeriesMarkers(series, marks);
-    chart.timeScale().fitContent();
-    drawn.push({ remove: () => chart.remove(), fit: () => {} });
+    // A little room on both sides, so that the words at the first and the last trade are not cut.
+    const room = Math.max(2, c.candles.length * 0.03);
+    const fit = () => chart.timeScale().setVisibleLogicalRange({ from: -room, to: c.candles.length - 1 + room });
+    fit();
+    drawn.push({ remove: () => chart.remove(), fit });
   }
 
   async function draw() {

@@ -13,11 +13,13 @@ from domain.genome import (
     MIRROR,
     OPS,
     Genome,
+    Kelly,
     Operand,
     Risk,
     Rule,
     RuleSet,
     Sizing,
+    VolatilityTarget,
     canonical_genome,
     canonical_rule,
     genome_id,
@@ -28,6 +30,8 @@ from domain.hashing import canonical
 RSI, SMA = Operand("rsi", 14), Operand("sma", 50)
 DIP = Rule(RSI, "<", Operand("const", value=30.0))
 ABOVE = Rule(Operand("close"), ">", SMA)
+KELLY = Sizing("kelly", 2_500, kelly=Kelly(5_000, 500, 30))
+VOLATILITY = Sizing("volatility", 2_500, volatility=VolatilityTarget(500, 50))
 RISK = Risk(stop_bps=200, target_bps=500, trailing_bps=100, max_hold=24, sizing=Sizing(fraction_bps=1000), leverage=2)
 GENOME = Genome("both", RISK, RuleSet((DIP, ABOVE), (Rule(RSI, ">", Operand("rsi", 50)),)), RuleSet((ABOVE,)))
 
@@ -61,6 +65,10 @@ def genomes() -> st.SearchStrategy[Genome]:
     sizing = st.one_of(
         st.integers(1, 10_000).map(lambda f: Sizing(fraction_bps=f)),
         st.floats(0.01, 1e12).map(lambda a: Sizing("fixed", 0, a)),
+        st.builds(
+            lambda m, b: Sizing("kelly", 5_000, kelly=Kelly(m, b)), st.integers(1, 10_000), st.integers(1, 5_000)
+        ),
+        st.integers(2, 1_000).map(lambda p: Sizing("volatility", 5_000, volatility=VolatilityTarget(500, p))),
     )
     risk = st.builds(Risk, bps, bps, bps, st.integers(0, 1_000_000), sizing, st.integers(1, 3))
     return st.one_of(
@@ -121,6 +129,18 @@ EVERY_GENE = {
     "size": replaced(GENOME, sizing=Sizing(fraction_bps=1001)),
     "size mode": replaced(GENOME, sizing=Sizing("fixed", 0, 100.0)),
     "amount": replaced(GENOME, sizing=Sizing("fixed", 0, 101.0)),
+    "Kelly": replaced(GENOME, sizing=KELLY),
+    "Kelly's cap": replaced(GENOME, sizing=msgspec.structs.replace(KELLY, fraction_bps=2_600)),
+    "Kelly's multiplier": replaced(GENOME, sizing=msgspec.structs.replace(KELLY, kelly=Kelly(10_000, 500, 30))),
+    "Kelly's base": replaced(GENOME, sizing=msgspec.structs.replace(KELLY, kelly=Kelly(5_000, 501, 30))),
+    "Kelly's record": replaced(GENOME, sizing=msgspec.structs.replace(KELLY, kelly=Kelly(5_000, 500, 31))),
+    "volatility": replaced(GENOME, sizing=VOLATILITY),
+    "volatility's target": replaced(
+        GENOME, sizing=msgspec.structs.replace(VOLATILITY, volatility=VolatilityTarget(501, 50))
+    ),
+    "volatility's period": replaced(
+        GENOME, sizing=msgspec.structs.replace(VOLATILITY, volatility=VolatilityTarget(500, 51))
+    ),
     "leverage": replaced(GENOME, leverage=1),
     "entry rule": Genome("both", RISK, RuleSet((DIP,), GENOME.long.exit), GENOME.short),
     "exit rule": Genome("both", RISK, RuleSet((DIP, ABOVE)), GENOME.short),
@@ -156,6 +176,19 @@ def test_the_id_of_a_known_genome_never_changes() -> None:
         b'{"left":{"kind":"close","period":0,"value":0.0},"op":">","right":{"kind":"sma","period":50,"value":0.0}}],'
         b'"exit":[]},"short":{"entry":[],"exit":[]}}'
     )
+
+
+def test_the_encoding_of_sizes_that_follow_from_the_past_never_changes() -> None:
+    assert canonical(KELLY) == (
+        b'{"mode":"kelly","fraction_bps":2500,"amount":0.0,"kelly":{"multiplier_bps":5000,"base_bps":500,"min_trades":30}}'
+    )
+    assert canonical(VOLATILITY) == (
+        b'{"mode":"volatility","fraction_bps":2500,"amount":0.0,"volatility":{"target_ppm":500,"period":50}}'
+    )
+    for sizing in (KELLY, VOLATILITY):
+        read = msgspec.json.decode(canonical(sizing), type=Sizing)
+        assert read == sizing
+        assert canonical(read) == canonical(sizing)
 
 
 def test_a_value_given_and_a_value_left_out_are_the_same_genome() -> None:
@@ -204,6 +237,18 @@ REFUSED = {
     "no size": (replaced(GENOME, sizing=Sizing()), "fraction of equity"),
     "both sizes": (replaced(GENOME, sizing=Sizing(fraction_bps=100, amount=5.0)), "fraction of equity"),
     "fixed nothing": (replaced(GENOME, sizing=Sizing("fixed")), "fixed amount"),
+    "Kelly without its part": (replaced(GENOME, sizing=Sizing("kelly", 100)), "a part `kelly` when, and only when"),
+    "a part too many": (
+        replaced(GENOME, sizing=msgspec.structs.replace(KELLY, mode="fraction")),
+        "a part `kelly` when, and only when",
+    ),
+    "volatility without its part": (replaced(GENOME, sizing=Sizing("volatility", 100)), "a part `volatility` when"),
+    "more than Kelly": (replaced(GENOME, sizing=Sizing("kelly", 100, kelly=Kelly(10_001, 50))), "multiplier_bps"),
+    "a base above the cap": (replaced(GENOME, sizing=Sizing("kelly", 100, kelly=Kelly(5_000, 101))), "base_bps"),
+    "no record": (replaced(GENOME, sizing=Sizing("kelly", 100, kelly=Kelly(5_000, 50, 1))), "min_trades"),
+    "no cap": (replaced(GENOME, sizing=Sizing("kelly", 0, kelly=Kelly(5_000, 50))), "fraction of equity"),
+    "no target": (replaced(GENOME, sizing=Sizing("volatility", 9, volatility=VolatilityTarget(0))), "target_ppm"),
+    "no period": (replaced(GENOME, sizing=Sizing("volatility", 9, volatility=VolatilityTarget(9, 1))), "period of 2"),
     "fixed NaN": (replaced(GENOME, sizing=Sizing("fixed", 0, float("nan"))), "fixed amount"),
 }
 

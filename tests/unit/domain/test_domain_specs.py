@@ -96,6 +96,7 @@ def test_too_few_or_too_many_candles_are_refused(candles: int, last: int) -> Non
         ("patience", 1, 10_000),
         ("top", 1, 20),
         ("trades_wanted", 0, 1_000_000),
+        ("restart_after", 0, 10_000),
     ],
 )
 def test_search_limits_hold_at_both_ends(field: str, low: int, high: int) -> None:
@@ -109,6 +110,8 @@ def test_search_limits_hold_at_both_ends(field: str, low: int, high: int) -> Non
 def test_an_unknown_risk_level_or_grammar_is_refused() -> None:
     with pytest.raises(BadInput, match="LOW, MEDIUM, HIGH"):
         validate_search(msgspec.structs.replace(SEARCH, risk="WILD"))
+    with pytest.raises(BadInput, match="return, pareto"):
+        validate_search(msgspec.structs.replace(SEARCH, select="luck"))
     with pytest.raises(BadInput, match="classic, full"):
         validate_search(msgspec.structs.replace(SEARCH, grammar="../../etc/passwd"))
 

@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from domain.genome import Genome, Operand, Risk, Rule, RuleSet, Sizing
+from domain.genome import Genome, Kelly, Operand, Risk, Rule, RuleSet, Sizing, VolatilityTarget
 from domain.grammar import load_grammar
 from domain.metrics import T1, T2, TIER1, TIER2, figures
 from domain.results import UnitOutcome
@@ -25,6 +25,20 @@ def test_a_genome_reads_as_sentences() -> None:
         "Buy back when RSI(14) is below 30 or the close is above SMA(200).",
         "Stop 1.5 %, target 6 %, trailing stop 1 %, out after 48 candles, size 25 % of equity, leverage 2x.",
     ]
+
+
+def test_sizes_that_follow_from_the_past_say_from_what_and_how_far() -> None:
+    half = Sizing("kelly", 2_500, kelly=Kelly(5_000, 500, 20))
+    assert risk_words(Risk(100, 0, sizing=half)) == (
+        "stop 1 %, size 50 % of Kelly's fraction from its closed trades (no entry without an edge, at most 25 % of equity, "
+        "5 % until 20 trades are closed)"
+    )
+    full = Sizing("kelly", 10_000, kelly=Kelly(10_000, 100))
+    assert risk_words(Risk(0, 0, sizing=full)).startswith("size Kelly's fraction from its closed trades")
+    steady = Sizing("volatility", 5_000, volatility=VolatilityTarget(250, 48))
+    assert risk_words(Risk(0, 0, sizing=steady)) == (
+        "size for equity to move by 0.025 % a candle, after the volatility of the last 48 candles (at most 50 % of equity)"
+    )
 
 
 def test_what_is_off_is_not_mentioned() -> None:

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 
 import msgspec
+import numpy as np
 import pytest
 
 from domain.candles import Candles
@@ -11,7 +12,8 @@ from domain.metrics import T1, TIER1, TIER2
 from domain.results import UnitOutcome
 from domain.specs import SearchSpec, Window, Windows, split_windows
 from kernels.evaluator import CompiledEvaluator
-from kernels.evolution import Search, find_for
+from kernels.evolution.finds import find_for
+from kernels.evolution.search import Search
 from kernels.reference import ReferenceEvaluator
 
 But = Callable[..., SearchSpec]
@@ -67,15 +69,15 @@ def test_pnl_with_100_digits_is_flagged_and_rejected(but: But, evaluator, market
     limit = best / 2
     execution = msgspec.structs.replace(but().execution, max_pnl=limit)
     spec = but(risk="HIGH", execution=execution)
-    search = Search(spec, 1, CompiledEvaluator(market, execution))
-    flagged = 0
+    limited = CompiledEvaluator(market, execution)
+    search = Search(spec, 1, limited)
     while not search.done:
         search.step()
-        flagged += sum(c.fitness.flags != 0 for c in search.population)
         places = [c.fitness.flags != 0 for c in search.population]
         assert places == sorted(places)
     finds = search.outcome().finds
-    assert flagged > 0
+    tried = limited.tier1_of(search.coding.population(search.tried_rows()), spec.windows.fitness)
+    assert np.any(tried[:, 0, T1["flags"]] != 0)
     assert finds
     for find in finds:
         assert find.fitness[0].tier1["flags"] == 0

@@ -13,9 +13,9 @@ from domain.results import NullOutcome, UnitOutcome
 from domain.specs import CampaignSpec, SearchSpec, validate_campaign
 from domain.tasks import Evolve, Null, unit_seed, unit_task
 from kernels.evaluator import CompiledEvaluator
-from kernels.evolution import Search
 from kernels.evolution.null import NullSearch
 from kernels.evolution.ranking import rank_key
+from kernels.evolution.search import Search
 from kernels.statistics.candles import bootstrap_candles
 
 But = Callable[..., SearchSpec]

@@ -1,56 +1,126 @@
-"""Random genomes, mutation and crossover: always valid, always within the space, always something new."""
+"""Random genomes, mutation, crossover and neighbours: always valid, always within the space, always something new."""
 
 import hashlib
 
 import msgspec
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from domain.genome import Genome, Risk, RuleSet, Sizing, canonical_genome, genome_id, validate_genome
 from domain.grammar import Space, narrow, parse_grammar, search_space
-from domain.risk import RISK_LEVELS
-from kernels.evolution.operators import TOURNAMENT, crossover, mutate, random_genome, tournament
-from kernels.evolution.rng import Rng
+from domain.risk import RISK_LEVELS, Level
+from kernels.evolution.operators import (
+    TOURNAMENT,
+    cross,
+    layout_of,
+    mutate,
+    neighbour,
+    random_row,
+    steps_of,
+    tournament,
+)
 from kernels.evolution.state import genome_key
+from kernels.integers import Coding, coding_of
 
 SPACES = [(g, level, venue) for g in ("classic", "full") for level in RISK_LEVELS for venue in ("coinbase", "kraken")]
 seeds = st.integers(0, 2**64 - 1)
-spaces = st.sampled_from(SPACES).map(lambda s: search_space(*s))
+# By name: a space is megabytes to print. No deadline: the first call compiles.
+spaces = st.sampled_from(SPACES)
+Named = tuple[str, Level, str]
+
+
+class Breeder:
+    """The compiled operators on genomes: what goes in and comes out is decoded from, and encoded to, rows."""
+
+    def __init__(self, space: Space, seed: int) -> None:
+        self.coding: Coding = coding_of(space)
+        self.layout = layout_of(self.coding)
+        self.state = np.array([seed], dtype=np.uint64)
+        self._was = np.empty(self.coding.width, dtype=np.int16)
+
+    def random(self) -> Genome:
+        return self.coding.genome(random_row(self.coding, self.state))
+
+    def mutate(self, genome: Genome, strength: int = 1) -> Genome:
+        row = self.coding.row(genome)
+        mutate(self.layout, self.state, row, strength, self._was)
+        return self.coding.genome(row)
+
+    def cross(self, a: Genome, b: Genome) -> Genome:
+        row = np.empty(self.coding.width, dtype=np.int16)
+        cross(self.layout, self.state, self.coding.row(a), self.coding.row(b), row, self._was)
+        return self.coding.genome(row)
+
+    def neighbours(self, genome: Genome) -> list[Genome]:
+        source, row = self.coding.row(genome), np.empty(self.coding.width, dtype=np.int16)
+        numbers = range(steps_of(self.layout))
+        return [self.coding.genome(row) for number in numbers if neighbour(self.layout, source, number, row)]
 
 
 def check(genome: Genome, space: Space) -> None:
     validate_genome(genome)
     assert canonical_genome(genome) == genome
     assert space.contains(genome)
-    assert genome_key(genome).hex() == genome_id(genome)
+    coding = coding_of(space)
+    assert coding.genome(coding.row(genome)) == genome
+    assert coding.keys(coding.row(genome)[None])[0].tobytes().hex() == genome_id(genome) == genome_key(genome).hex()
 
 
-@settings(max_examples=200)
+@settings(max_examples=200, deadline=None)
 @given(spaces, seeds)
-def test_random_genomes_are_canonical_valid_and_within_the_space(space: Space, seed: int) -> None:
-    check(random_genome(space, Rng(seed)), space)
+def test_random_genomes_are_canonical_valid_and_within_the_space(named: Named, seed: int) -> None:
+    space = search_space(*named)
+    check(Breeder(space, seed).random(), space)
 
 
-@settings(max_examples=300)
+@settings(max_examples=300, deadline=None)
 @given(spaces, seeds, st.integers(1, 4))
-def test_mutation_that_does_nothing_never_happens(space: Space, seed: int, strength: int) -> None:
-    rng = Rng(seed)
-    genome = random_genome(space, rng)
-    mutant = mutate(genome, space, rng, strength)
+def test_mutation_that_does_nothing_never_happens(named: Named, seed: int, strength: int) -> None:
+    space = search_space(*named)
+    breeder = Breeder(space, seed)
+    genome = breeder.random()
+    mutant = breeder.mutate(genome, strength)
     check(mutant, space)
     assert genome_id(mutant) != genome_id(genome)
 
 
-@settings(max_examples=300)
+@settings(max_examples=300, deadline=None)
 @given(spaces, seeds, st.sampled_from(["strangers", "twins", "one edit apart"]))
-def test_crossover_that_returns_a_parent_never_happens(space: Space, seed: int, kinship: str) -> None:
-    rng = Rng(seed)
-    a = random_genome(space, rng)
-    b = {"strangers": random_genome(space, rng), "twins": a, "one edit apart": mutate(a, space, rng)}[kinship]
-    child = crossover(a, b, space, rng)
+def test_crossover_that_returns_a_parent_never_happens(named: Named, seed: int, kinship: str) -> None:
+    space = search_space(*named)
+    breeder = Breeder(space, seed)
+    a = breeder.random()
+    b = {"strangers": breeder.random(), "twins": a, "one edit apart": breeder.mutate(a)}[kinship]
+    child = breeder.cross(a, b)
     check(child, space)
     assert genome_id(child) not in (genome_id(a), genome_id(b))
+
+
+@settings(max_examples=100, deadline=None)
+@given(spaces, seeds, st.data())
+def test_every_neighbour_is_another_valid_genome(named: Named, seed: int, data: st.DataObject) -> None:
+    space = search_space(*named)
+    breeder = Breeder(space, seed)
+    source, row = random_row(breeder.coding, breeder.state), np.empty(breeder.coding.width, dtype=np.int16)
+    for number in data.draw(st.lists(st.integers(0, steps_of(breeder.layout) - 1), min_size=20, max_size=20)):
+        if neighbour(breeder.layout, source, number, row):
+            check(breeder.coding.genome(row), space)
+            assert not np.array_equal(row, source)
+
+
+def test_the_neighbours_are_all_that_one_exchange_or_step_leads_to() -> None:
+    space = search_space("classic", "MEDIUM", "coinbase")
+    breeder, rules = Breeder(space, 1), space.rules
+    genome = Genome("long", Risk(100, 500), RuleSet((rules[3], rules[7])))
+    found = breeder.neighbours(genome)
+    # One stop up, two targets; without either rule; another in the place of either; one more.
+    assert len(found) == len(set(found)) == 3 + 2 + 2 * 214 + 214
+    assert {g.risk for g in found} == {Risk(100, 500), Risk(150, 500), Risk(100, 400), Risk(100, 600)}
+    sets = {frozenset(g.long.entry) for g in found if g.risk == genome.risk}
+    old = frozenset(genome.long.entry)
+    assert all(len(s ^ old) == 1 or (len(s) == 2 and len(s ^ old) == 2) for s in sets)
 
 
 TINY = """
@@ -72,13 +142,15 @@ right = ["sma"]
 """
 
 
+@settings(deadline=None)
 @given(seeds)
 def test_operators_find_something_new_even_among_four_strategies(seed: int) -> None:
-    space, rng = narrow(parse_grammar(TINY), "MEDIUM", "coinbase"), Rng(seed)
+    space = narrow(parse_grammar(TINY), "MEDIUM", "coinbase")
+    breeder = Breeder(space, seed)
     assert space.size() == 4
-    a = random_genome(space, rng)
-    b = mutate(a, space, rng, 4)
-    child = crossover(a, b, space, rng)
+    a = breeder.random()
+    b = breeder.mutate(a, 4)
+    child = breeder.cross(a, b)
     assert len({genome_id(g) for g in (a, b, child)}) == 3
 
 
@@ -101,11 +173,12 @@ def genes(genome: Genome) -> dict[str, object]:
 
 @pytest.mark.parametrize("level", list(RISK_LEVELS))
 def test_genes_never_encoded_mutation_reaches_every_choice_of_every_gene(level: str) -> None:
-    space, rng = search_space("full", level, "kraken"), Rng(1)
-    genome = random_genome(space, rng)
+    space = search_space("full", level, "kraken")
+    breeder = Breeder(space, 1)
+    genome = breeder.random()
     seen: dict[str, set[object]] = {name: set() for name in genes(genome)}
     for _ in range(6_000):
-        genome = mutate(genome, space, rng)
+        genome = breeder.mutate(genome)
         for name, value in genes(genome).items():
             seen[name].add(value)
     assert seen["direction"] == {"long", "short", "both"}
@@ -124,15 +197,20 @@ def test_genes_never_encoded_mutation_reaches_every_choice_of_every_gene(level: 
 
 
 def test_genes_never_encoded_mutation_reaches_every_rule_on_every_place() -> None:
-    space, rng = search_space("full", "MEDIUM", "kraken"), Rng(2)
+    space = search_space("full", "MEDIUM", "kraken")
     small = msgspec.structs.replace(space, rules=space.rules[::40])  # each place needs its own time to see all
     group = {rule: small.rules for rule in small.rules}
     small = msgspec.structs.replace(small, position={r: i for i, r in enumerate(small.rules)}, alike=group)
-    genome = random_genome(small, rng)
+    # All rules are each other's kin here, though they compare different kinds.
+    breeder = Breeder(small, 2)
+    every = np.arange(len(small.rules))
+    whole = np.tile(np.array([0, len(every)]), (len(every), 1))
+    breeder.layout = breeder.layout._replace(kin=every, kin_from=whole)
+    genome = breeder.random()
     places = [("long", "entry"), ("long", "exit"), ("short", "entry"), ("short", "exit")]
     seen: dict[tuple[str, str], set[object]] = {place: set() for place in places}
     for _ in range(6_000):
-        genome = mutate(genome, small, rng)
+        genome = breeder.mutate(genome)
         for side, part in places:
             seen[side, part].update(getattr(getattr(genome, side), part))
     assert len(small.rules) > 20
@@ -141,19 +219,20 @@ def test_genes_never_encoded_mutation_reaches_every_rule_on_every_place() -> Non
 
 
 def test_every_rule_of_the_grammar_is_reached() -> None:
-    space, rng = search_space("full", "LOW", "coinbase"), Rng(3)
-    genome, seen = random_genome(space, rng), set()
+    space = search_space("full", "LOW", "coinbase")
+    breeder = Breeder(space, 3)
+    genome, seen = breeder.random(), set()
     for _ in range(20_000):
-        genome = mutate(genome, space, rng)
+        genome = breeder.mutate(genome)
         seen.update(genome.long.entry)
     assert seen == set(space.rules)
 
 
 def test_a_mutation_of_strength_1_is_one_small_step() -> None:
-    space, rng = search_space("classic", "MEDIUM", "coinbase"), Rng(4)
+    breeder = Breeder(search_space("classic", "MEDIUM", "coinbase"), 4)
     for _ in range(300):
-        genome = random_genome(space, rng)
-        mutant = mutate(genome, space, rng)
+        genome = breeder.random()
+        mutant = breeder.mutate(genome)
         changed = [name for name, value in genes(genome).items() if genes(mutant)[name] != value]
         rules = set(genome.long.entry) ^ set(mutant.long.entry)
         assert (len(changed), len(rules)) in {(1, 0), (0, 2), (1, 1)}
@@ -163,10 +242,10 @@ def test_stronger_mutation_changes_more() -> None:
     space = search_space("full", "HIGH", "kraken")
 
     def distance(strength: int) -> int:
-        rng, total = Rng(6), 0
+        breeder, total = Breeder(space, 6), 0
         for _ in range(400):
-            genome = random_genome(space, rng)
-            mutant = mutate(genome, space, rng, strength)
+            genome = breeder.random()
+            mutant = breeder.mutate(genome, strength)
             total += sum(genes(genome)[name] != value for name, value in genes(mutant).items())
             total += sum(len(set(getattr(genome, s).entry) ^ set(getattr(mutant, s).entry)) for s in ("long", "short"))
         return total
@@ -175,13 +254,13 @@ def test_stronger_mutation_changes_more() -> None:
 
 
 def test_crossover_takes_every_gene_from_either_parent() -> None:
-    space, rng = search_space("full", "MEDIUM", "kraken"), Rng(7)
-    r = space.rules
+    space = search_space("full", "MEDIUM", "kraken")
+    breeder, r = Breeder(space, 7), space.rules
     a = Genome("long", Risk(100, 200, 0, 0, Sizing(fraction_bps=250), 1), RuleSet(r[:2], r[10:12]))
     b = Genome(
         "both", Risk(500, 900, 200, 48, Sizing(fraction_bps=2500), 2), RuleSet(r[5:7], r[20:22]), RuleSet(r[7:8])
     )
-    children = [crossover(a, b, space, rng) for _ in range(400)]
+    children = [breeder.cross(a, b) for _ in range(400)]
     for name, value in genes(a).items():
         if name in ("direction", "stop", "target", "trailing", "max_hold", "size", "leverage"):
             assert {genes(c)[name] for c in children} >= {value, genes(b)[name]}, name
@@ -192,8 +271,8 @@ def test_crossover_takes_every_gene_from_either_parent() -> None:
 
 
 def test_the_tournament_prefers_the_better_half_and_forgets_nobody() -> None:
-    rng = Rng(8)
-    winners = [tournament(20, rng) for _ in range(4_000)]
+    state = np.array([8], dtype=np.uint64)
+    winners = [tournament(state, 20) for _ in range(4_000)]
     expected = 1 - (1 / 2) ** TOURNAMENT
     assert abs(sum(w < 10 for w in winners) / 4_000 - expected) < 0.03
     assert set(winners) == set(range(20))
@@ -201,11 +280,11 @@ def test_the_tournament_prefers_the_better_half_and_forgets_nobody() -> None:
 
 def test_the_same_seed_gives_the_same_genomes_on_every_machine() -> None:
     """A changed value here means that units already mined cannot be replayed by this version."""
-    space, rng = search_space("full", "MEDIUM", "kraken"), Rng(9)
-    a, b, ids = random_genome(space, rng), random_genome(space, rng), []
+    breeder = Breeder(search_space("full", "MEDIUM", "kraken"), 9)
+    a, b, ids = breeder.random(), breeder.random(), []
     for _ in range(50):
-        a, b = crossover(a, b, space, rng), mutate(b, space, rng, 3)
+        a, b = breeder.cross(a, b), breeder.mutate(b, 3)
         ids += [genome_id(a), genome_id(b)]
     assert hashlib.sha256("".join(ids).encode()).hexdigest() == (
-        "21de296e18b95e3428a2770483663114a0c89037bf970090e2db5757a61d5765"
+        "c5860537ddbf793f34dfcae262af6b72accd8ee14fefaf5a9eeb2cd9ea1fe686"
     )

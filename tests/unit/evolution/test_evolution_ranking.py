@@ -8,31 +8,41 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from domain.metrics import FLAG_PNL, FLAG_POSITION, T1, TIER1
-from kernels.evolution.ranking import Fitness, measure, rank_key, standing
+from kernels.evolution.ranking import Fitness, fitness_of, measure, rank_key, standing
+
+
+def fit(objective: float, trades: int, flags: int = 0) -> Fitness:
+    return Fitness(objective, math.nan, 0.0, trades, flags)
+
 
 fitnesses = st.builds(
-    lambda objective, trades, flags: Fitness(objective if trades else math.nan, trades, flags),
+    lambda objective, trades, flags: fit(objective if trades else math.nan, trades, flags),
     st.floats(-10, 10) | st.just(math.nan) | st.just(math.inf),
     st.integers(0, 100),
     st.sampled_from([0, 0, 0, 1, 4, 8]),
 )
 
 
-def row(return_frac: float, trades: int, flags: int = 0) -> list[float]:
+def row(
+    return_frac: float, trades: int, flags: int = 0, sharpe: float = math.nan, fall: float = math.nan
+) -> list[float]:
     out = [math.nan] * len(TIER1)
+    out[T1["sharpe"]], out[T1["max_drawdown"]] = sharpe, fall
     out[T1["return_frac"]], out[T1["trades"]], out[T1["flags"]] = return_frac, trades, flags
     return out
 
 
 def test_fitness_is_the_mean_return_the_sum_of_trades_and_all_flags() -> None:
-    table = np.array([[row(0.1, 3), row(0.4, 5)], [row(0.2, 1, FLAG_PNL), row(0.1, 1, FLAG_POSITION)]])
-    one, two = measure(table)
-    assert one == Fitness((0.1 + 0.4) / 2, 8, 0)
+    first = [row(0.1, 3, 0, 0.5, 0.2), row(0.4, 5, 0, 0.1, 0.1)]
+    one, two = map(fitness_of, measure(np.array([first, [row(0.2, 1, FLAG_PNL), row(0.1, 1, FLAG_POSITION)]])))
+    assert one == Fitness((0.1 + 0.4) / 2, (0.5 + 0.1) / 2, 0.2, 8, 0)
+    assert math.isnan(two.sharpe)
     assert (two.trades, two.flags, two.eligible) == (2, FLAG_PNL | FLAG_POSITION, False)
 
 
 def test_a_window_without_trades_leaves_no_objective() -> None:
-    never, seldom = measure(np.array([[row(math.nan, 0)] * 2, [row(0.3, 9), row(math.nan, 0)]]))
+    table = np.array([[row(math.nan, 0)] * 2, [row(0.3, 9), row(math.nan, 0)]])
+    never, seldom = map(fitness_of, measure(table))
     assert math.isnan(never.objective)
     assert math.isnan(seldom.objective)
     assert not never.eligible
@@ -41,21 +51,21 @@ def test_a_window_without_trades_leaves_no_objective() -> None:
 
 def test_the_order_is_limits_then_trades_then_return_then_hash() -> None:
     ranked = [
-        (Fitness(0.2, 60, 0), b"b"),
-        (Fitness(0.2, 99, 0), b"c"),
-        (Fitness(-0.9, 60, 0), b"a"),
-        (Fitness(5.0, 59, 0), b"a"),
-        (Fitness(0.1, 1, 0), b"a"),
-        (Fitness(math.nan, 0, 0), b"a"),
-        (Fitness(math.nan, 0, 0), b"b"),
-        (Fitness(1e99, 100, FLAG_PNL), b"a"),
-        (Fitness(2e99, 100, FLAG_PNL), b"b"),
+        (fit(0.2, 60, 0), b"b"),
+        (fit(0.2, 99, 0), b"c"),
+        (fit(-0.9, 60, 0), b"a"),
+        (fit(5.0, 59, 0), b"a"),
+        (fit(0.1, 1, 0), b"a"),
+        (fit(math.nan, 0, 0), b"a"),
+        (fit(math.nan, 0, 0), b"b"),
+        (fit(1e99, 100, FLAG_PNL), b"a"),
+        (fit(2e99, 100, FLAG_PNL), b"b"),
     ]
     assert sorted(reversed(ranked), key=lambda x: rank_key(*x, 60)) == ranked
 
 
 def test_without_a_wanted_number_of_trades_none_at_all_still_ranks_behind() -> None:
-    assert standing(Fitness(-0.5, 1, 0), 0) < standing(Fitness(math.nan, 0, 0), 0)
+    assert standing(fit(-0.5, 1, 0), 0) < standing(fit(math.nan, 0, 0), 0)
 
 
 @given(st.lists(st.tuples(fitnesses, st.binary(min_size=2, max_size=2)), unique_by=lambda x: x[1]), st.randoms())
@@ -70,5 +80,5 @@ def test_ranking_is_a_total_order_whatever_the_figures(items: list[tuple[Fitness
 
 @pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
 def test_a_figure_that_is_not_finite_never_wins(bad: float) -> None:
-    assert not Fitness(bad, 100, 0).eligible
-    assert standing(Fitness(bad, 100, 0), 50) > standing(Fitness(-1.0, 1, 0), 50)
+    assert not fit(bad, 100, 0).eligible
+    assert standing(fit(bad, 100, 0), 50) > standing(fit(-1.0, 1, 0), 50)

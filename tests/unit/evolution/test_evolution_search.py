@@ -4,6 +4,7 @@ import hashlib
 from collections.abc import Callable
 
 import msgspec
+import numpy as np
 import pytest
 
 import kernels.evolution.search as search_module
@@ -13,11 +14,12 @@ from domain.hashing import canonical, derived_seed
 from domain.results import UnitOutcome
 from domain.specs import SearchSpec
 from kernels.evaluator import CompiledEvaluator
-from kernels.evolution import Search
-from kernels.evolution.operators import random_genome
-from kernels.evolution.ranking import measure, standing
-from kernels.evolution.rng import Rng
-from kernels.evolution.state import HASH_BYTES, genome_key
+from kernels.evolution.operators import random_row
+from kernels.evolution.ranking import fitness_of, measure, standing
+from kernels.evolution.search import Search
+from kernels.evolution.state import Group, genome_key, nobody
+from kernels.evolution.tried import HASH_BYTES
+from kernels.integers import coding_of
 
 But = Callable[..., SearchSpec]
 
@@ -66,6 +68,43 @@ def test_interrupted_after_every_generation_it_ends_the_same(
     assert search.outcome() == finished.outcome()
 
 
+@pytest.mark.parametrize("select", ["return", "pareto"])
+def test_restarts_and_fronts_survive_an_interruption_after_every_generation(but: But, evaluator, select: str) -> None:
+    spec = but(generations=40, patience=40, restart_after=2, select=select)
+    whole = run(Search(spec, 3, evaluator))
+    data = Search(spec, 3, evaluator).checkpoint()
+    while not (search := Search.resume(spec, 3, evaluator, data)).done:
+        search.step()
+        data = search.checkpoint()
+    assert search.restarts == whole.restarts > 1
+    assert search.outcome() == whole.outcome()
+    assert search.tried_bytes() == whole.tried_bytes()
+
+
+def test_a_stalled_population_gives_way_and_what_was_found_stays(but: But, evaluator: CompiledEvaluator) -> None:
+    spec = but(generations=40, patience=40, restart_after=4)
+    search, best, before = Search(spec, 5, evaluator), None, ()
+    seen = 0
+    while not search.done:
+        restarts = search.restarts
+        search.step()
+        assert best is None or search.best is not None
+        if search.restarts > restarts:
+            seen += 1
+            assert not {c.key for c in search.population} & before
+        before, best = {c.key for c in search.population}, search.best
+    finds = search.outcome().finds
+    assert seen > 1
+    assert [f.objective for f in finds] == sorted((f.objective for f in finds), reverse=True)
+
+
+def test_encoded_populations_and_genomes_give_the_same_search(spec: SearchSpec, evaluator, recording) -> None:
+    """The recorder takes genomes only, the compiled evaluator rows."""
+    encoded, plain = run(Search(spec, 11, evaluator)), run(Search(spec, 11, recording))
+    assert encoded.outcome() == plain.outcome()
+    assert {kind for kind, *_ in recording.asked} >= {"tier1"}
+
+
 def test_early_stopping_comes_after_patience_generations_without_a_better_best(
     but: But, evaluator: CompiledEvaluator
 ) -> None:
@@ -96,8 +135,13 @@ def test_each_generation_has_a_seed_of_its_own(
     spec: SearchSpec, evaluator: CompiledEvaluator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """No generator state needs to be kept, and no generation repeats the numbers of another."""
-    seeds = []
-    monkeypatch.setattr(search_module, "Rng", lambda seed: seeds.append(seed) or Rng(seed))
+    seeds, breed = [], search_module.breed
+
+    def spy(space, state, *rest):
+        seeds.append(int(state[0]))
+        return breed(space, state, *rest)
+
+    monkeypatch.setattr(search_module, "breed", spy)
     run(Search(spec, 9, evaluator))
     assert seeds == [derived_seed(9, "generation", g) for g in range(spec.generations)]
 
@@ -107,13 +151,13 @@ def test_mutation_grows_bolder_while_the_best_stays_the_same(
 ) -> None:
     strengths: dict[int, set[int]] = {}
     search, stale, best = Search(but(generations=60, patience=10), 10, evaluator), 0, None
-    child = Search._child
+    breed = search_module.breed
 
-    def spy(self, parents, strength, rng):
-        strengths.setdefault(stale, set()).add(strength)
-        return child(self, parents, strength, rng)
+    def spy(*given):
+        strengths.setdefault(stale, set()).add(given[12])
+        return breed(*given)
 
-    monkeypatch.setattr(Search, "_child", spy)
+    monkeypatch.setattr(search_module, "breed", spy)
     while not search.done:
         search.step()
         stale = 0 if search.best != best else stale + 1
@@ -128,7 +172,7 @@ def test_no_genome_is_evaluated_twice_and_each_generation_is_one_call(spec: Sear
         kind, genomes, windows = recording.asked[-1]
         assert (len(recording.asked), kind, windows) == (search.generation, "tier1", spec.windows.fitness)
         keys += [genome_key(g) for g in genomes]
-        assert len({c.key for c in search.population}) == len(search.population) == spec.population
+        assert len({c.key for c in search.population}) == len(search.population) == spec.population // 4
     assert len(set(keys)) == len(keys) == search.evaluated
     assert search.tried_bytes() == b"".join(sorted(keys))
 
@@ -148,7 +192,7 @@ def test_the_outcome_names_what_was_tried_and_reads_back(spec: SearchSpec, finis
 def test_finds_are_the_best_of_all_ever_evaluated(spec: SearchSpec, recording) -> None:
     search = run(Search(spec, 6, recording))
     genomes = [g for _, asked, _ in recording.asked for g in asked]
-    fitness = measure(recording.tier1(genomes, spec.windows.fitness))
+    fitness = list(map(fitness_of, measure(recording.tier1(genomes, spec.windows.fitness))))
     everything = [
         (*standing(f, spec.trades_wanted), genome_key(g).hex())
         for g, f in zip(genomes, fitness, strict=True)
@@ -160,22 +204,22 @@ def test_finds_are_the_best_of_all_ever_evaluated(spec: SearchSpec, recording) -
     assert finds[0].enough_trades
 
 
-def test_equal_fitness_is_decided_by_the_hash(but: But, evaluator: CompiledEvaluator) -> None:
-    """Genomes that never trade all rank alike: only their hashes are left to sort by."""
-    search = Search(but(trades_wanted=0), 7, evaluator)
+def test_equal_fitness_is_decided_by_the_hash(but: But, market) -> None:
+    """Genomes that reach no number of trades and broke a limit all rank alike: only their hashes are left to sort by."""
+    execution = msgspec.structs.replace(but().execution, max_position=1.0)
+    search = Search(but(execution=execution), 7, CompiledEvaluator(market, execution))
     search.step()
-    ranked = [(standing(c.fitness, 0), c.key) for c in search.population]
+    ranked = [(standing(c.fitness, 20), c.key) for c in search.population]
     assert ranked == sorted(ranked)
-    assert len([key for place, key in ranked if place == (2, 0.0)]) > 1
+    assert len([key for place, key in ranked if place == (3, 0.0)]) > 1
 
 
 def test_a_best_that_wins_by_its_hash_alone_is_no_improvement(spec: SearchSpec, evaluator: CompiledEvaluator) -> None:
     search = run(Search(spec, 1, evaluator))
-    best = search.population[0]
-    twin = msgspec.structs.replace(best, key=bytes(HASH_BYTES))
-    assert search._ranked([best, twin]) == (twin, best)
-    assert not search._better((twin, best), (best,))
-    assert search._better((best,), ())
+    hall = search._state.hall
+    twin = Group(np.array([hall.index[0] + 1]), hall.fits[:1].copy())
+    assert not search._better(twin, hall)
+    assert search._better(hall, nobody())
 
 
 def test_the_search_beats_random_sampling_of_the_same_size(but: But, evaluator: CompiledEvaluator) -> None:
@@ -183,10 +227,10 @@ def test_the_search_beats_random_sampling_of_the_same_size(but: But, evaluator: 
     for seed in range(4):
         spec = but(population=40, generations=15, patience=15)
         search = run(Search(spec, seed, evaluator))
-        space, rng = search_space(spec.grammar, spec.risk, spec.venue), Rng(seed)
-        sample = [random_genome(space, rng) for _ in range(search.evaluated)]
-        table = evaluator.tier1(sample, spec.windows.fitness)
-        best = min(standing(f, spec.trades_wanted) for f in measure(table))
+        coding, state = coding_of(search_space(spec.grammar, spec.risk, spec.venue)), np.array([seed], dtype=np.uint64)
+        sample = np.array([random_row(coding, state) for _ in range(search.evaluated)])
+        table = evaluator.tier1_of(coding.population(sample), spec.windows.fitness)
+        best = min(standing(fitness_of(f), spec.trades_wanted) for f in measure(table))
         assert best[0] == 0
         assert search.best is not None
         gained.append(search.best - -best[1])
@@ -251,10 +295,10 @@ def test_damaged_checkpoints_are_refused(spec: SearchSpec, evaluator: CompiledEv
     search = Search(spec, 1, evaluator)
     search.step()
     data = search.checkpoint()
-    damaged = [b"", b"garbage", data[:-1], data + b"\0", data[: len(data) // 2], data.replace(b"-1\n", b"-2\n", 1)]
+    damaged = [b"", b"garbage", data[:-1], data + b"\0", data[: len(data) // 2], data.replace(b"-2\n", b"-1\n", 1)]
     damaged += [data[:i] + bytes([data[i] ^ 1]) + data[i + 1 :] for i in range(0, len(data), 97)]
     body = msgspec.msgpack.encode(["spec", 1])
-    damaged.append(b"SLUICE-CHECKPOINT-1\n" + hashlib.sha256(body).digest() + body)
+    damaged.append(b"SLUICE-CHECKPOINT-2\n" + hashlib.sha256(body).digest() + body)
     for bad in damaged:
         with pytest.raises(BadInput, match="checkpoint"):
             Search.resume(spec, 1, evaluator, bad)

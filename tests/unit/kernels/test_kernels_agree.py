@@ -14,11 +14,13 @@ from domain.genome import (
     KINDS,
     OPS,
     Genome,
+    Kelly,
     Operand,
     Risk,
     Rule,
     RuleSet,
     Sizing,
+    VolatilityTarget,
     canonical_genome,
     validate_genome,
 )
@@ -92,7 +94,15 @@ def genomes(draw, mid: float):
         return RuleSet(tuple(entry), tuple(draw(st.lists(rules(mid), max_size=2))))
 
     bps = st.one_of(st.just(0), st.integers(1, 900), st.integers(1, 9_999))
-    if draw(st.booleans()):
+    mode = draw(st.sampled_from(["fraction", "fixed", "kelly", "volatility"]))
+    if mode == "kelly":
+        cap = draw(st.integers(1, 10_000))
+        of = Kelly(draw(st.integers(1, 10_000)), draw(st.integers(1, cap)), draw(st.integers(2, 5)))
+        sizing = Sizing("kelly", cap, kelly=of)
+    elif mode == "volatility":
+        target = VolatilityTarget(draw(st.integers(1, 20_000)), draw(st.integers(2, 60)))
+        sizing = Sizing("volatility", draw(st.integers(1, 10_000)), volatility=target)
+    elif mode == "fraction":
         sizing = Sizing("fraction", fraction_bps=draw(st.one_of(st.just(10_000), st.integers(1, 10_000))))
     else:
         sizing = Sizing("fixed", amount=draw(st.sampled_from([0.37, 100.0, 2_500.0, 9_999.99, 10_000.0])))

@@ -14,6 +14,7 @@ from kernels.evolution.search import Search
 from kernels.golden_cases import CANDLES, EXECUTION, WINDOWS, golden_candles, golden_genomes
 from kernels.plain import PlainEvaluator
 from kernels.population import Numbering
+from kernels.sizes import SizeTables
 from kernels.tables import TouchTables
 from tests.support.market import small_market, spec_for
 from tests.unit.kernels.kernel_cases import constant
@@ -27,7 +28,7 @@ def bits(rows: np.ndarray) -> np.ndarray:
 
 
 def in_lanes(count: int, seed: int = 1, **risk: object) -> list[Genome]:
-    """Genomes with one side, a stop and a target, which walk in lanes; half of them short when that costs no liquidation."""
+    """Genomes with one side, a stop and a target, which walk in lanes."""
     rng = np.random.default_rng(seed)
     found = []
     for _ in range(count):
@@ -53,6 +54,70 @@ def test_lanes_agree_with_the_plain_loop_in_every_window():
     rows = agree(in_lanes(300), windows=windows, worth=0.0)
     assert np.median(rows[:, 0, T1["trades"]]) > 5
     agree(in_lanes(60, sizing=Sizing(fraction_bps=10_000)), windows=windows, worth=0.0)
+
+
+@pytest.mark.parametrize(
+    "sizing", [Sizing("fixed", amount=1_000.0), Sizing(fraction_bps=5_000)], ids=["fixed", "fraction"]
+)
+@pytest.mark.parametrize("leverage", [1, 3])
+def test_shorts_and_leverage_walk_in_lanes_where_the_stop_is_nearer_than_liquidation(sizing, leverage, monkeypatch):
+    genomes = in_lanes(150, sizing=sizing, leverage=leverage)
+    genomes[::2] = [replace(g, direction="short", long=RuleSet(), short=g.long) for g in genomes[::2]]
+    dear = replace(EXECUTION, rollover_bps=7.0, opening_fee_bps=3.0, maintenance_margin_bps=500.0)
+    rows = agree(genomes, dear, worth=0.0)
+    assert np.median(rows[:, 0, T1["trades"]]) > 5
+    monkeypatch.setattr("kernels.evaluator.hop_batch", None)  # would be called for any genome that is in no lane
+    found = CompiledEvaluator(golden_candles(), dear, worth=0.0).tier1(genomes, WINDOWS)
+    np.testing.assert_array_equal(bits(found), bits(rows))
+
+
+def test_a_liquidation_nearer_than_the_stop_counts():
+    genomes = [replace(g, risk=replace(g.risk, stop_bps=9_000)) for g in in_lanes(40, leverage=3)]
+    genomes[::2] = [replace(g, direction="short", long=RuleSet(), short=g.long) for g in genomes[::2]]
+    agree(genomes, replace(EXECUTION, maintenance_margin_bps=3_100.0), worth=0.0)
+
+
+def test_neither_tiles_nor_the_room_for_hops_change_a_bit(monkeypatch):
+    market = small_market(13_000, 5)
+    genomes = in_lanes(80) + in_lanes(40, seed=2, sizing=Sizing(fraction_bps=2_000))
+    # One that is hardly ever out of the market, and one that stays in a position over many tiles.
+    always = RuleSet((Rule(CLOSE, ">", constant(0.0)),))
+    small = Sizing("fixed", amount=10.0)
+    genomes += [Genome("long", Risk(bps, bps, sizing=small), always) for bps in (1, 9_000)]
+    windows = [
+        Window(0, 13_000),
+        Window(4_095, 4_097),
+        Window(4_096, 8_192),
+        Window(4_000, 12_289),
+        Window(12_999, 13_000),
+    ]
+    expected = PlainEvaluator(market, EXECUTION).tier1(genomes, windows)
+    assert expected[-2, 0, T1["trades"]] > 4_000
+    for tile in (4_096, 8_192, 1 << 20):
+        found = CompiledEvaluator(market, EXECUTION, worth=0.0, tile=tile).tier1(genomes, windows)
+        np.testing.assert_array_equal(bits(found), bits(expected))
+    monkeypatch.setattr("kernels.lanes.HOPS_LISTED", 0)  # room for the hops of one genome, so that lists are cut
+    found = CompiledEvaluator(market, EXECUTION, worth=0.0, tile=4_096, threads=2).tier1(genomes, windows)
+    np.testing.assert_array_equal(bits(found), bits(expected))
+
+
+def test_tables_of_sizes_have_a_budget_and_hold_clean_ones_alone():
+    candles = golden_candles()
+    costs = PlainEvaluator(candles, EXECUTION)._market[0]
+    sizes = SizeTables(candles.open, costs, worth=10.0, limit=2 * 16 * CANDLES)
+    small, large, third = (True, 100.0, 1.0), (False, 200.0, 2.0), (True, 300.0, 1.0)
+    assert sizes.rows_for([small, (True, 0.0, 1.0)], [9.0, 99.0]).tolist() == [-1, -1]
+    assert sizes.rows_for([small, large], [1.0, 10.0]).tolist() in ([0, 1], [1, 0])
+    assert sizes.rows_for([third], [10.0]).tolist() == [0], "full: afresh"
+    assert len(sizes.tables) == 2
+    assert sizes.rows_for([(True, 1e-9, 1.0)], [10.0]).tolist() == [-1], "buys no lot"
+    assert sizes.rows_for([(True, EXECUTION.max_position, 3.0)], [10.0]).tolist() == [-1], "beyond the safety limit"
+
+
+@pytest.mark.parametrize("limits", [{"max_balance": 10_100.0}, {"max_position": 900.0}, {"max_pnl": 5.0}])
+def test_flags_are_those_of_the_plain_loop(limits):
+    rows = agree(in_lanes(80), replace(EXECUTION, taker_bps=0.0, maker_bps=0.0, **limits), worth=0.0)
+    assert np.any(rows[:, :, T1["flags"]] > 0)
 
 
 def test_an_entry_refused_on_the_way_is_passed_over_as_the_plain_loop_does():
@@ -82,7 +147,7 @@ def test_threads_and_the_size_of_calls_change_no_bit(options, monkeypatch):
 
 def test_tables_are_built_once_a_level_pays_and_dropped_when_there_is_no_room():
     candles = golden_candles()
-    touch = TouchTables(candles, 100.0, limit=3 * 4 * CANDLES, worth=10.0)
+    touch = TouchTables(candles, 100.0, 0.0005, limit=3 * 12 * CANDLES, worth=10.0)
     factors = np.zeros((4, 8))
     factors[:, 0] = (0.99, 0.98, 0.97, 0.96)
     assert np.all(touch.slots_for(factors[:1], np.array([9.0])) == -1)
@@ -95,7 +160,7 @@ def test_tables_are_built_once_a_level_pays_and_dropped_when_there_is_no_room():
 
 def test_a_table_names_the_first_candle_that_meets_its_level():
     candles = golden_candles()
-    touch = TouchTables(candles, 100.0, worth=0.0)
+    touch = TouchTables(candles, 100.0, 0.0005, worth=0.0)
     factors = np.zeros((1, 8))
     factors[0, :4] = (0.99, 0.0, 0.985, 1.01)
     stop, _, trailing, target = touch.slots_for(factors, np.ones(1))[0, :4]
@@ -105,10 +170,10 @@ def test_a_table_names_the_first_candle_that_meets_its_level():
             (stop, np.minimum(low, open_)[e:] <= np.floor(open_[e] * 99 + 1e-6) / 100),
             (target, np.maximum(high, open_)[e:] > np.ceil(open_[e] * 101 - 1e-6) / 100),
         ):
-            assert touch.tables[slot, e] == (e + int(np.argmax(met)) if met.any() else CANDLES)
+            assert touch.tables[slot, e] >> 2 == (e + int(np.argmax(met)) if met.any() else CANDLES)
         best = np.maximum.accumulate(np.concatenate(([open_[e]], close[e:-1])))
         met = np.minimum(low, open_)[e:] <= np.floor(best * 98.5 + 1e-6) / 100
-        assert touch.tables[trailing, e] == (e + int(np.argmax(met)) if met.any() else CANDLES)
+        assert touch.tables[trailing, e] >> 2 == (e + int(np.argmax(met)) if met.any() else CANDLES)
 
 
 def test_the_store_of_bitmaps_starts_afresh_for_another_numbering_and_when_full():

@@ -50,7 +50,7 @@ def test_a_missing_or_altered_vector_is_found(monkeypatch, tmp_path):
     del vectors["genome 5"]
     (tmp_path / "golden.json").write_text(json.dumps(vectors))
     monkeypatch.setattr(golden, "GOLDEN_FILE", tmp_path / "golden.json")
-    with pytest.raises(golden.KernelMismatch, match=r"in 1 of 49 cases \(genome 5\)"):
+    with pytest.raises(golden.KernelMismatch, match=r"in 1 of 61 cases \(genome 5\)"):
         golden.check_golden(ReferenceEvaluator)
 
 
@@ -60,6 +60,7 @@ def test_golden_genomes_visit_every_operator_direction_leverage_and_reason():
     assert {r.op for r in rules} == set(OPS)
     assert {g.direction for g in genomes} == {"long", "short", "both"}
     assert {g.risk.leverage for g in genomes} == {1, 2, 3}
+    assert {g.risk.sizing.mode for g in genomes} == {"fixed", "fraction", "kelly", "volatility"}
     evaluator = CompiledEvaluator(golden_candles(), golden.EXECUTION)
     reasons = Counter(t.reason for g in genomes for t in evaluator.trades(g, WINDOWS[0]))
     assert set(reasons) == set(REASONS)

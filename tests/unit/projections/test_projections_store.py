@@ -327,19 +327,22 @@ at = store.position.seq
 print(at, flush=True)
 for start in range(at, len(log), 5):
     store.apply_batch(log[start:start + 5])
+    print(store.position.seq, flush=True)
 print("done", flush=True)
 """
 _ROOT = Path(__file__).parents[3]
 
 
-def _write_until_killed(path: Path, log: Path, after_s: float | None) -> tuple[int, bool]:
-    """Run a writer, killed `after_s` seconds after it began to apply; (where it started, whether it finished)."""
+def _write_until_killed(path: Path, log: Path, batches: int | None, after_s: float = 0.0) -> tuple[int, bool]:
+    """Run a writer, killed `after_s` seconds after so many batches; (where it started, whether it finished)."""
     command = [sys.executable, "-c", _WRITER, str(path), str(log), CREATED]
     env = os.environ | {"PYTHONPATH": str(_ROOT)}
     with subprocess.Popen(command, stdout=subprocess.PIPE, cwd=_ROOT, env=env) as p:
         assert p.stdout is not None
         start = int(p.stdout.readline())
-        if after_s is not None:
+        if batches is not None:
+            for _ in range(batches):
+                p.stdout.readline()
             time.sleep(after_s)
             p.kill()
         return start, b"done" in p.stdout.read()
@@ -351,7 +354,8 @@ def test_killed_at_random_it_goes_on_where_it_was(tmp_path):
     (tmp_path / "log").write_bytes(pickle.dumps([tuple(m) for m in log.made]))
     path, r, starts, done = tmp_path / "views.sqlite", random.Random(12), [], False
     for n in range(20):
-        start, done = _write_until_killed(path, tmp_path / "log", r.uniform(0.0, 0.1) if n < 4 else None)
+        batches = r.randint(1, 100) if n < 4 else None
+        start, done = _write_until_killed(path, tmp_path / "log", batches, r.uniform(0.0, 0.05))
         starts.append(start)
         if done:
             break

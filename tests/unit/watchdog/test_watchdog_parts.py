@@ -13,6 +13,7 @@ import pytest
 
 from agents.watchdog.children import last_words, plan, web_address
 from agents.watchdog.record import read_report, read_untold
+from bus import orphan
 from bus.envelope import encode_event, make_event
 from bus.events import AgentGaveUp, AgentStarted, AgentStopped, EventData, KernelFlagged
 from bus.logs import KEPT_LINES, BusLog, current_agent, log_to_bus, log_to_file, no_longer
@@ -20,6 +21,7 @@ from bus.messages import LogLine
 from bus.orphan import replaced_by
 from bus.processes import Proc, Process, send_signal, start_of, stop_all, this_process
 from bus.run_file import Launch, RunFile, read_run_file, take_lock, write_run_file
+from bus.server import free_port
 from bus.settings import Settings, StateDir
 from cli.commands.logs import wanted
 from domain.errors import BadInput, Unreachable
@@ -57,7 +59,7 @@ async def test_a_stopped_process_that_is_not_our_child_is_ended_too() -> None:
     assert os.WIFSTOPPED((await asyncio.to_thread(os.waitpid, popen.pid, os.WUNTRACED))[1])
     assert process.running()
     stopping = asyncio.create_task(stop_all([process], 0.2))
-    assert await asyncio.to_thread(popen.wait, 5) == -signal.SIGKILL
+    assert await asyncio.to_thread(popen.wait, 60) == -signal.SIGKILL
     assert await stopping == [process]
     assert (process.running(), process.exit) == (False, None)
 
@@ -65,7 +67,7 @@ async def test_a_stopped_process_that_is_not_our_child_is_ended_too() -> None:
 async def test_a_process_that_stops_when_asked_is_not_killed() -> None:
     popen = child()
     process = Process(this_process("x", popen.pid), popen)
-    assert await stop_all([process], 5.0) == []
+    assert await stop_all([process], 60.0) == []
     assert process.exit == -signal.SIGTERM
 
 
@@ -91,6 +93,41 @@ def test_an_agent_sees_that_another_process_runs_in_its_place() -> None:
     assert replaced_by(run, "miner-1", 1) == ME.pid
     assert replaced_by(run, "miner-2", 1) == 0
     assert replaced_by(None, "miner-1", 1) == 0
+
+
+def test_a_full_disk_is_named_as_the_likely_cause(state: StateDir, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert state.full() == ""
+    monkeypatch.setattr("bus.settings._NO_ROOM", 2**80)
+    assert f"the disk of {state.root} is full" in state.full()
+    assert StateDir(state.root / "nowhere").full() == ""
+
+
+def test_a_free_port_is_none_that_outgoing_connections_get() -> None:
+    found = {free_port() for _ in range(50)}
+    assert len(found) > 40
+    assert max(found) < 32_768, "where Linux begins to hand ports out"
+
+
+def test_the_last_orphan_ends_the_server_before_it_is_ended_by_force(
+    state: StateDir, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However long a stop may take by the settings: all agents wait for each other."""
+    monkeypatch.setattr(orphan, "LAST_RESORT_S", 0.6)
+    other, server = child(), child()
+    gone = Proc("watchdog", 2**22 + 1, "gone")
+    names = (this_process("miner-1", other.pid), this_process("nats-server", server.pid))
+    write_run_file(state, RunFile(gone, gone, "up", processes=names))
+    watch = orphan.OrphanWatch(state, "validator", 1.0, lambda: None)
+    watch.orphaned = True
+    try:
+        watch.turn_off(3600.0)
+        assert server.wait(60) == -signal.SIGTERM
+        assert other.poll() is None, "it is not ours to end"
+    finally:
+        other.kill()
+        other.wait(60)
+        server.kill()
+        server.wait(60)
 
 
 # -- plan and settings ----------------------------------------------------------------------------------------------

@@ -2,12 +2,15 @@
 
 import asyncio
 import math
+import statistics
+import time
 from pathlib import Path
 
 import msgspec
 import numpy as np
 import pytest
 
+from bus.events import ReplicaAnswered
 from domain.metrics import T2
 from domain.specs import Window
 from kernels.reference import ReferenceEvaluator
@@ -22,11 +25,11 @@ from web import words
 from web.curves import CurveService, compute, drawdown, merged_candles, span
 from web.luck import expected_best, luck_sentence
 from web.services import Services
-from web.stream import message, stream
+from web.stream import COALESCE_S, message, stream
 
 
 async def read(source, count: int) -> list[str]:  # type: ignore[no-untyped-def]
-    return [(await asyncio.wait_for(anext(source), 3.0)).decode() for _ in range(count)]
+    return [(await asyncio.wait_for(anext(source), 30.0)).decode() for _ in range(count)]
 
 
 async def test_a_stream_begins_with_everything_and_then_says_only_what_changed(
@@ -55,9 +58,14 @@ async def test_many_changes_are_one_message_and_a_slow_reader_gets_the_newest(se
         services.hub.live += 1
         services.hub._wake()
         await asyncio.sleep(0.001)
+    # Nothing on the page has changed, so that no message follows: what counts is how often it was rendered.
     reading = asyncio.create_task(source.__anext__())
-    await asyncio.sleep(0.5)
-    assert 1 <= services.renderer.rendered - rendered <= 3
+    deadline = time.monotonic() + 30
+    while services.renderer.rendered == rendered:
+        assert time.monotonic() < deadline, "never rendered"
+        await asyncio.sleep(0.02)
+    await asyncio.sleep(2 * COALESCE_S)
+    assert services.renderer.rendered - rendered <= 3
     reading.cancel()
 
 
@@ -72,7 +80,7 @@ async def test_streams_end_when_the_process_stops(services: Services) -> None:
     await read(source, 2)
     services.hub.stop()
     with pytest.raises(StopAsyncIteration):
-        await asyncio.wait_for(source.__anext__(), 2.0)
+        await asyncio.wait_for(source.__anext__(), 30.0)
 
 
 async def test_read_models_that_are_replaced_are_opened_again(
@@ -109,6 +117,8 @@ def test_a_message_keeps_line_breaks_apart() -> None:
         (words.ago(None), "no heartbeat"),
         (words.ago(1.0), "now"),
         (words.ago(75), "1_min 15_s ago"),
+        (words.sentence("do `a <b>` now"), "Do <code>a &lt;b&gt;</code> now"),
+        (words.sentence(""), ""),
     ],
 )
 def test_figures_are_written_with_sign_thin_space_and_unit(made: str, wanted: str) -> None:
@@ -191,6 +201,7 @@ def test_an_estimate_rests_on_recorded_answers_and_says_when_there_are_none(tmp_
     con = open_reader(path)
     some = estimates.estimate(con, s, 2)
     # Each answer of the log took 1.25 s for 100 genomes: as many a unit here, two replicas, four units, two miners.
+    # Their search stopped early: 60 genomes, then 53 a generation.
     assert some.answers == 2
     assert some.trials == 4 * 100
     assert some.seconds is not None
@@ -201,4 +212,28 @@ def test_an_estimate_rests_on_recorded_answers_and_says_when_there_are_none(tmp_
     assert double.bytes is not None
     assert some.bytes is not None
     assert double.bytes > 2.9 * some.bytes
+    con.close()
+
+
+def test_a_long_search_that_stopped_early_does_not_shorten_the_estimate_of_a_short_one(tmp_path: Path) -> None:
+    """What tells is after how many generations searches stop, not which share of their plan they made."""
+    log, path = EventLog(), tmp_path / "views.sqlite"
+    long = spec(units=4)
+    long = msgspec.structs.replace(long, search=msgspec.structs.replace(long.search, generations=60))
+    for i, unit in enumerate(open_campaign(log, "c1", long)):
+        data = ReplicaAnswered("c1", 0, "box", "1", "box.1", i, "ab" * 32, True, 60 + 53 * (19 + 2 * i), 5, 1.0, None)
+        log.add(data, unit)
+    validate(log, "c1", long, 0, (find(30, 0.1),))
+    project(path, log.made)
+    con = open_reader(path)
+
+    def trials(generations: int) -> int:
+        search = msgspec.structs.replace(long.search, generations=generations)
+        return estimates.estimate(con, msgspec.structs.replace(long, search=search), 2).trials
+
+    # They ran 20, 22, 24 and 26 generations: one of 20 goes to its end, one of 23 mostly, one of 60 to 23 on average.
+    assert trials(20) == 4 * (60 + 53 * 19)
+    assert trials(23) == round(4 * (60 + 53 * (statistics.fmean((20, 22, 23, 23)) - 1)))
+    assert trials(60) == 4 * (60 + 53 * 22)
+    assert trials(80) == trials(60), "searches that were allowed fewer have all the same stopped by themselves"
     con.close()

@@ -8,8 +8,9 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from bus.events import CampaignRequested
+from bus.events import AgentStarted, AgentStopped, CampaignRequested
 from bus.messages import Presence, Progress
+from domain.errors import Unreachable
 from domain.specs import unit_id
 from tests.unit.projections.event_log import EventLog, answer, discover, find, queue, spec
 from tests.unit.web.web_app import browser, csrf_of, project
@@ -82,17 +83,57 @@ async def test_a_miner_without_a_heartbeat_is_not_alive(services: Services, tmp_
     services.hub.live += 1
     text = text_of(await page(services, "/workers"))
     assert "1 of 3 alive" in text
-    assert "✕ dead no heartbeat" in text
+    assert "miner 1 – ✕ dead no heartbeat" in text
+    assert "miner 2 1 ● alive now" in text, "with its process"
     assert "▲ stalled" in text
     overview = text_of(await page(services, "/"))
     assert "Miners alive 1 on 1 host" in overview
     assert "2 silent" in overview
 
 
-async def test_while_the_bus_is_away_nobody_is_counted(services: Services) -> None:
-    services.hub.now.connected = False
+async def test_while_the_bus_is_away_nobody_is_counted_and_no_state_is_claimed(
+    services: Services, log: EventLog
+) -> None:
+    now = services.hub.now
+    now.connected, now.rate = False, 123.0
+    now.presences = [presence("1"), msgspec.structs.replace(presence(""), agent="validator", kind="validator")]
     services.hub.live += 1
-    assert "the bus does not answer" in text_of(await page(services, "/"))
+    text = text_of(await page(services, "/"))
+    assert "The bus does not answer" in text
+    assert "Miners alive – ? unknown" in text
+    assert "123" not in text, "a speed of the past is none of now"
+    assert "left" not in text.replace("left not known", "")
+    workers = text_of(await page(services, "/workers"))
+    assert workers.count("? unknown") == 2
+    for words in ("● alive", "of 1 alive", "▲ stalled", "✕ dead"):
+        assert words not in workers
+
+
+async def test_what_the_watchdog_recorded_shows_as_dead_and_with_its_restarts(
+    services: Services, tmp_path: Path, log: EventLog
+) -> None:
+    for pid in (1, 2):
+        log.add(AgentStarted("validator", "box", pid, "0"), "box_validator")
+        log.add(AgentStopped("validator", "box", pid, -9, False), "box_validator")
+    project(tmp_path / "views.sqlite", log.made)
+    services.hub.now.connected = True
+    services.hub.live += 1
+    assert "validator box – ✕ dead no heartbeat – 2" in text_of(await page(services, "/workers"))
+    async with browser(services) as client:
+        lines = (await client.get("/metrics")).text.splitlines()
+    assert 'sluice_agents{kind="validator",host="box",state="dead"} 1' in lines
+    assert 'sluice_agent_restarts_total{agent="validator",host="box"} 2' in lines
+
+
+async def test_each_order_of_the_leaderboard_says_what_it_costs_to_pick_by_it(services: Services) -> None:
+    assert "Ranked by fitness, the figure that the search saw" in text_of(await page(services, "/strategies"))
+    text = text_of(await page(services, "/strategies?by=walk_forward"))
+    assert "Ranked by fitness" not in text
+    assert "out of sample no more" in text
+
+
+async def test_strategies_that_differ_in_their_risk_only_do_not_look_the_same(services: Services) -> None:
+    assert "Stop " in text_of(await page(services, "/strategies"))
 
 
 async def test_progress_of_a_unit_under_way_shows_and_time_left_comes_from_answers(
@@ -127,14 +168,45 @@ async def test_the_form_estimates_and_opens_a_batch(services: Services) -> None:
     ]  # fmt: skip
 
 
+async def test_more_owners_than_there_are_would_wait_and_the_form_says_so(services: Services) -> None:
+    fields = {"dataset": "d" * 64, "risk": "LOW", "replicas": "3"}
+    services.hub.now.presences = [presence("1"), presence("2")]
+    async with browser(services) as client:
+        few = text_of((await client.get("/campaigns/estimate", params=fields)).text)
+        enough = text_of((await client.get("/campaigns/estimate", params=fields | {"replicas": "2"})).text)
+    assert "3 owners must agree and 2 are there now" in few
+    assert "would wait" not in enough
+
+
+async def test_when_the_bus_is_away_the_form_comes_back_filled_in_and_says_what_was_asked_for(
+    services: Services, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[object] = []
+
+    async def once(spec: object, by: str) -> str:
+        if asked:
+            raise Unreachable("nats-server does not answer")
+        asked.append(spec)
+        return "c9"
+
+    monkeypatch.setattr(services, "request", once)
+    fields = {"dataset": "d" * 64, "risk": "LOW", "seeds": "3", "name": "my words"}
+    async with browser(services) as client:
+        got = await client.post("/campaigns", data=fields | {"csrf": csrf_of(services, client)})
+    assert got.status_code == 503
+    text = text_of(got.text)
+    assert "Not opened. Nats-server does not answer; 1 of 3 campaigns were asked for before that" in text
+    assert "my words" in got.text
+
+
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        ({"units": "0"}, "units must be 1 to"),
+        ({"units": "0"}, "Units must be 1 to"),
         ({"units": "many"}, "whole number"),
         ({"risk": "WILD"}, "risk level"),
         ({"dataset": "nope"}, "registered dataset"),
-        ({"population": "1000"}, "population must be"),
+        ({"population": "1000"}, "Population must be"),
         ({"seeds": "51"}, "1 to 50"),
         ({"candles": "10"}, "too few"),
     ],

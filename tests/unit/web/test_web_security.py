@@ -49,6 +49,18 @@ async def test_a_look_at_the_links_header_does_not_use_it_up(services: Services)
         assert (await client.get("/login", params={"token": services.secrets.link})).status_code == 200
 
 
+async def test_signing_out_ends_the_session_and_every_copy_of_its_cookie(services: Services) -> None:
+    async with browser(services) as client, browser(services) as other:
+        copy = client.cookies["sluice_session"]
+        got = await client.post("/logout", data={"csrf": csrf_of(services, client)})
+        assert got.status_code == 303
+        client.cookies.set("sluice_session", copy)
+        assert (await client.get("/")).status_code == 401
+        assert (await other.get("/")).status_code == 200
+    again = Secrets(services.web_file.with_name("web.secrets"))
+    assert again.session(copy) == "", "a restart must not bring it back"
+
+
 async def test_scripts_come_in_with_the_token_and_with_no_other(services: Services) -> None:
     async with browser(services, signed_in=False) as client:
         good = {"authorization": f"Bearer {services.secrets.token}"}
