@@ -31,8 +31,7 @@ def campaign_spec(
     candles: int, grammar: str, name: str, patience: int = 8, restart_after: int = 0, select: Select = "return",
     exhaustive: bool = False, nulls: int = 0, windows: Windows | None = None,
 ) -> CampaignSpec:  # fmt: skip
-    """A validated spec over `windows`, else over the dataset's last `candles` candles (0 = all); BadInput says what does not
-    fit.
+    """A validated spec over `windows`, else over the dataset's last `candles` candles (0 = all); BadInput says what does not fit.
 
     `exhaustive`: a unit for each stop and target of the grammar, which goes through all rules; `units`, `population` and
     `generations` mean nothing then.

@@ -35,6 +35,20 @@ class Find(msgspec.Struct, frozen=True):
     hold_walk: Figures
 
 
+class NullOutcome(msgspec.Struct, frozen=True):
+    """What the campaign's searches found on a series without a message: luck alone.
+
+    `series` is the digest of the bootstrapped candles; `genome` the best of all searches by standing, null when none of
+    them traded within the safety limits. It is a trial of nothing: it was never tried on the dataset itself.
+    """
+
+    series: str
+    genome: Genome | None
+    objective: float | None
+    trades: int
+    enough_trades: bool
+
+
 class Histogram(msgspec.Struct, frozen=True):
     """Exact counts of the objective in bins of 0.1 %: `counts[n]` genomes have
     (first + n) / 1000 <= objective < (first + n + 1) / 1000. Bin -1001 counts all below -100 %, bin 5000 all from +500 %."""
@@ -74,20 +88,6 @@ class FrontPoint(msgspec.Struct, frozen=True):
     trades: int
 
 
-class NullOutcome(msgspec.Struct, frozen=True):
-    """What the campaign's searches found on a series without a message: luck alone.
-
-    `series` is the digest of the bootstrapped candles; `genome` the best of all searches by standing, null when none of
-    them traded within the safety limits. It is a trial of nothing: it was never tried on the dataset itself.
-    """
-
-    series: str
-    genome: Genome | None
-    objective: float | None
-    trades: int
-    enough_trades: bool
-
-
 class UnitOutcome(msgspec.Struct, frozen=True):
     """The pure function of (dataset, spec, seed, kernel version) that two owners must agree on bit by bit.
 
@@ -102,10 +102,10 @@ class UnitOutcome(msgspec.Struct, frozen=True):
     evaluated: int
     tried_sha256: str
     finds: tuple[Find, ...]
-    distribution: Distribution | None = None
-    front: tuple[FrontPoint, ...] = ()
     sample: tuple[Genome, ...] = ()
     null: NullOutcome | None = None
+    distribution: Distribution | None = None
+    front: tuple[FrontPoint, ...] = ()
 
     def digest(self) -> str:
         return content_hash(self)

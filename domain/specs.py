@@ -167,8 +167,8 @@ def validate_campaign(c: CampaignSpec) -> None:
             raise BadInput(
                 f"an exhaustive search has a unit for each stop and target: units must be {pairs}, not {c.units}"
             )
-    if c.nulls and c.search.method == "sweep":
-        raise BadInput(
-            "an exhaustive campaign takes no null repetitions: each of them would have to try the whole grammar again, and a "
-            "smaller search on series without a message would make the real find look better than it is"
-        )
+        if c.nulls:
+            raise BadInput(
+                "an exhaustive search leaves nothing to chance and has no null repetitions: each of them would have to try the "
+                "whole grammar again, and a smaller search on series without a message would flatter the real find"
+            )

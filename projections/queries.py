@@ -69,15 +69,23 @@ def campaign_row(row: Json) -> Json:
     """A row of the table in the shape of the JSON contract. `proven`: the best of all strategies of the grammar on the
     fitness windows, once every exhaustive unit is validated."""
     inner = (
-        "spec", "granularity_s", "seed", "distinct_by", "best", "best_genome", "best_objective", "best_enough", "judgement",
-    )  # fmt: skip
+        "spec",
+        "granularity_s",
+        "seed",
+        "distinct_by",
+        "best",
+        "best_genome",
+        "best_objective",
+        "best_enough",
+        "judgement",
+    )
     keep = {k: v for k, v in row.items() if k not in inner}
     proven = row["best"] and row["state"] == "finished" and row["validated"] == row["units"]
     return keep | {
+        "passed": row["passed"] if row["judged_seq"] else None,
         "proven": {"strategy": row["best"], "objective": row["best_objective"], "best_of": row["trials"]}
         if proven
         else None,
-        "passed": row["passed"] if row["judged_seq"] else None,
         "seed": int(row["seed"] or 0),
         "granularity": granularity_label(row["granularity_s"]),
         "distinct": row["distinct_by"],

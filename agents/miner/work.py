@@ -90,12 +90,12 @@ class Job:
                 if state:
                     return Search.resume(item.search, item.seed, evaluator, state)
                 return Search(item.search, item.seed, evaluator)
+            case Null():
+                return NullSearch(item.search, item.seed, item.task, evaluator.candles, CompiledEvaluator, state)
             case Sweep() as task:
                 if state:
                     return ExhaustiveSearch.resume(item.search, item.seed, task, evaluator, state)
                 return ExhaustiveSearch(item.search, item.seed, task, evaluator)
-            case Null():
-                return NullSearch(item.search, item.seed, item.task, evaluator.candles, CompiledEvaluator, state)
             case _:
                 raise BadInput(f"this miner cannot do a unit of the kind {type(item.task).__name__}")
 

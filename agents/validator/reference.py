@@ -14,7 +14,7 @@ from domain.specs import SearchSpec
 from domain.tasks import Null, Task
 from kernels.evolution.finds import find_for
 from kernels.evolution.null import null_outcome
-from kernels.evolution.ranking import measure
+from kernels.evolution.ranking import fitness_of, measure
 from kernels.evolution.state import Candidate, genome_key
 from kernels.reference import ReferenceEvaluator
 from kernels.statistics.candles import bootstrap_candles
@@ -49,14 +49,15 @@ class Reference:
     def _null_disagreement(self, outcome: UnitOutcome, spec: SearchSpec, task: Null) -> str:
         """Rebuild the series, evaluate its best again."""
         said = outcome.null
-        if said is None or outcome.finds or outcome.sample or outcome.tried_sha256 != sha256_hex(b""):
+        if said is None or outcome.finds or outcome.sample or outcome.front or outcome.tried_sha256 != sha256_hex(b""):
             raise BadInput("a null repetition answers with its best, and with no find and no trial of the dataset")
         series = bootstrap_candles(self._load(spec.dataset), outcome.seed, task.block)
         if said.series != series.hash():
             return "the reference builds another series"
         if said.genome is None:
             return ""
-        fitness = measure(ReferenceEvaluator(series, spec.execution).tier1([said.genome], spec.windows.fitness))[0]
+        table = ReferenceEvaluator(series, spec.execution).tier1([said.genome], spec.windows.fitness)
+        fitness = fitness_of(measure(table)[0])
         best = Candidate(genome_key(said.genome), said.genome, fitness)
         if not fitness.eligible or null_outcome(said.series, best, spec.trades_wanted) != said:
             return f"null genome {best.key.hex()[:12]}: the reference gives other figures"

@@ -45,11 +45,6 @@ def add(sub: argparse._SubParsersAction) -> None:  # type: ignore[type-arg]
     p.add_argument("--seed", type=int, default=1)
     p.add_argument("--grammar", default="full", choices=grammar_names())
     p.add_argument(
-        "--exhaustive",
-        action="store_true",
-        help="evaluate every strategy of the grammar instead of searching: a unit for each stop and target",
-    )
-    p.add_argument(
         "--nulls", type=int, default=0, metavar="N",
         help="repeat the whole search on N series without a message: what luck finds (19 for a 5 %% test; each costs as much"
         " as the campaign itself)",
@@ -64,6 +59,11 @@ def add(sub: argparse._SubParsersAction) -> None:  # type: ignore[type-arg]
         help="candles left out between fitness and walk-forward (default: 200, at most a tenth of the walk)",
     )  # fmt: skip
     p.add_argument("--embargo", type=int, default=0, metavar="N", help="candles left out behind walk-forward")
+    p.add_argument(
+        "--exhaustive",
+        action="store_true",
+        help="evaluate every strategy of the grammar instead of searching: a unit for each stop and target",
+    )
     p.add_argument("--name", default="")
     p.add_argument("--wait", action="store_true", help="stay until every unit has a verdict")
     p.add_argument(
@@ -95,15 +95,6 @@ async def mine(args: common.Args) -> int:
     return 0 if all(r["validated"] == r["units"] for r in results) else 1
 
 
-def _sizes(args: common.Args) -> dict[str, int]:
-    """Units, population and generations; BadInput where an exhaustive search would have to ignore them."""
-    given = {name: getattr(args, name) for name in _DEFAULTS}
-    named = [f"--{name}" for name, value in given.items() if value is not None]
-    if args.exhaustive and named:
-        raise BadInput(f"{', '.join(named)}: an exhaustive search takes all strategies of the grammar, once each")
-    return {name: _DEFAULTS[name] if value is None else value for name, value in given.items()}
-
-
 def _folds(info: DatasetInfo, args: common.Args) -> list[tuple[str, Windows]]:
     """A campaign each: its name and its windows."""
     if args.scheme == "split":
@@ -116,8 +107,8 @@ def _folds(info: DatasetInfo, args: common.Args) -> list[tuple[str, Windows]]:
 def _spec(digest: str, info: DatasetInfo, args: common.Args, windows: Windows, name: str) -> CampaignSpec:
     return campaign_spec(
         digest, info, **_sizes(args), replicas=args.replicas, seed=args.seed, risk=args.risk, grammar=args.grammar,
-        candles=args.candles, name=name, patience=args.patience, restart_after=args.restart_after, select=args.select,
-        exhaustive=args.exhaustive, nulls=args.nulls, windows=windows,
+        candles=args.candles, name=name, patience=args.patience, restart_after=args.restart_after,
+        select=args.select, exhaustive=args.exhaustive, nulls=args.nulls, windows=windows,
     )  # fmt: skip
 
 
@@ -137,6 +128,15 @@ async def _follow(bus: Bus, campaign: str, spec: CampaignSpec, args: common.Args
         "seconds": round(time.monotonic() - started, 2),
         "digest": finished.digest,
     }
+
+
+def _sizes(args: common.Args) -> dict[str, int]:
+    """Units, population and generations; BadInput where an exhaustive search would have to ignore them."""
+    given = {name: getattr(args, name) for name in _DEFAULTS}
+    named = [f"--{name}" for name, value in given.items() if value is not None]
+    if args.exhaustive and named:
+        raise BadInput(f"{', '.join(named)}: an exhaustive search takes all strategies of the grammar, once each")
+    return {name: _DEFAULTS[name] if value is None else value for name, value in given.items()}
 
 
 async def _estimate(bus: Bus, spec: CampaignSpec, campaigns: int, args: common.Args) -> int:

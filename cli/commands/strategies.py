@@ -35,10 +35,9 @@ def strategies(args: common.Args) -> int:
         print("Nothing found yet.")
     for i, s in enumerate(found, 1):
         few = "" if s["metrics"]["enough_trades"] else ", fewer trades than wanted"
-        proven = f", proven best of {s['proven']['best_of']:,}" if s["proven"] else ""
-        stage = f"{s['stage']}{proven}{few}{LUCK[s['passed']]}"
+        stage = s["stage"] + (f", proven best of {s['proven']['best_of']:,}" if s["proven"] else "") + LUCK[s["passed"]]
         print(
-            f"{i:>3}  {s['id'][:12]}  {stage}  {s['symbol']} {s['granularity']}  {s['metrics'].get('trades')} trades  "
+            f"{i:>3}  {s['id'][:12]}  {stage}{few}  {s['symbol']} {s['granularity']}  {s['metrics'].get('trades')} trades  "
             f"fitness {common.percent(s['metrics']['return'])} (buy & hold {common.percent(s['benchmark']['fitness_return'])})  "
             f"walk-forward {common.percent(s['walk_forward']['return'])} (buy & hold {common.percent(s['benchmark']['return'])})"
         )

@@ -21,7 +21,7 @@ from kernels.evaluation.neighbours import neighbours
 from kernels.evaluation.question import MOST_FINDS, MOST_SAMPLED, Question
 from kernels.evaluation.samples import Floats, Spread, matrix, overfitting, range_of, returns_of, spread_of
 from kernels.evaluation.simulator import Simulator
-from kernels.evolution.ranking import measure
+from kernels.evolution.ranking import Fitness, fitness_of, measure
 from kernels.statistics import sharpe
 from kernels.statistics.bootstrap import REPLICATES, Interval, bootstrap_intervals, monte_carlo, rule_of_thumb
 from kernels.statistics.reality_check import superiority
@@ -88,11 +88,11 @@ class _Judge:
         """Objective in the middle of what was tried; NaN when none of it has one."""
         if not genomes:
             return math.nan
-        found = [f.objective for f in measure(self._tier1(genomes)) if f.eligible]
+        found = [f.objective for f in self._fitness(genomes) if f.eligible]
         return float(np.median(found)) if found else math.nan
 
-    def _tier1(self, genomes: Sequence[Genome]) -> Floats:
-        return self.evaluator.tier1(genomes, self.search.windows.fitness)
+    def _fitness(self, genomes: Sequence[Genome]) -> list[Fitness]:
+        return [fitness_of(row) for row in measure(self.evaluator.tier1(genomes, self.search.windows.fitness))]
 
     def judgement(self) -> Judgement:
         q, walk = self.q, self.walk
@@ -186,7 +186,7 @@ class _Judge:
         if not around or find.objective is None or not find.objective > self.median:
             return None, len(around)
         level = find.objective - 0.5 * (find.objective - self.median)
-        kept = sum(f.eligible and f.objective >= level for f in measure(self._tier1(around)))
+        kept = sum(f.eligible and f.objective >= level for f in self._fitness(around))
         return kept / len(around), len(around)
 
     def _trade_ranges(self, find: Find) -> tuple[Range, Range]:
@@ -200,7 +200,7 @@ class _Judge:
         return _range(found.shuffled_drawdown), _range(found.resampled.total_return)
 
     def _stress(self, name: str, evaluator: Simulator, genome: Genome) -> Stress:
-        fit = measure(evaluator.tier1([genome], self.search.windows.fitness))[0]
+        fit = fitness_of(measure(evaluator.tier1([genome], self.search.windows.fitness))[0])
         walk = evaluator.tier2(genome, self.walk.window)[T2["total_return"]]
         return Stress(name, known(fit.objective), known(float(walk)))
 

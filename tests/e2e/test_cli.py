@@ -55,13 +55,13 @@ def test_a_campaign_from_the_command_line_is_validated_by_distinct_owners_and_re
 
 
 def test_an_estimate_asks_for_nothing(instance: Path) -> None:
-    before = answer(instance, "campaigns")
+    before = {c["id"] for c in answer(instance, "campaigns")}  # type: ignore[index]
     found = answer(instance, *(a for a in MINE if a != "--wait"), "--estimate")
     assert isinstance(found, dict)
     assert found["trials"] > 0
     assert found["seconds"] > 0
     assert found["answers"] >= 8
-    assert answer(instance, "campaigns") == before
+    assert {c["id"] for c in answer(instance, "campaigns")} == before  # type: ignore[index]
 
 
 def test_every_strategy_of_a_grammar_is_evaluated_and_the_best_of_them_shown_as_proven(instance: Path) -> None:

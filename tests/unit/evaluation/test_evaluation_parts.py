@@ -107,7 +107,7 @@ def test_daily_returns_are_the_same_bits_in_both_implementations() -> None:
     window = range_of(campaign_on(walk, 1, 0).search.windows.walk_forward)
     both = [returns_of(GENOME, window, kind(walk, CHEAP), 10_000.0) for kind in (CompiledEvaluator, ReferenceEvaluator)]
     assert both[0].tobytes() == both[1].tobytes()
-    assert len(both[0]) == 22  # 500 hours begin and end within a day
+    assert len(both[0]) == 20  # 450 hours begin and end within a day
 
 
 def test_a_signal_that_looks_ahead_is_caught_even_where_indicators_are_honest(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,9 +13,9 @@ from domain.results import NullOutcome, UnitOutcome
 from domain.specs import CampaignSpec, SearchSpec, validate_campaign
 from domain.tasks import Evolve, Null, unit_seed, unit_task
 from kernels.evaluator import CompiledEvaluator
-from kernels.evolution import Search
 from kernels.evolution.null import NullSearch
 from kernels.evolution.ranking import rank_key
+from kernels.evolution.search import Search
 from kernels.statistics.candles import bootstrap_candles
 
 But = Callable[..., SearchSpec]
@@ -134,7 +134,7 @@ def test_an_answer_of_another_kind_of_unit_is_refused(spec: SearchSpec, task: Nu
 
 
 def test_an_exhaustive_campaign_takes_none(but: But) -> None:
-    sweep = but(method="sweep", grammar="classic")
-    validate_campaign(CampaignSpec(sweep, units=1))
+    sweep = but(method="sweep", grammar="classic", generations=216)
+    validate_campaign(CampaignSpec(sweep, units=81))
     with pytest.raises(BadInput, match="whole grammar again"):
-        validate_campaign(CampaignSpec(sweep, units=1, nulls=1))
+        validate_campaign(CampaignSpec(sweep, units=81, nulls=1))
