@@ -48,7 +48,7 @@ ROLES: dict[str, list[str]] = {
         "art.>",
         *(f"{_API}.{name}" for name in _FEED_NAMES),
     ],
-    "validator": [*_AGENT, "ev.mining.unit.>", "ev.strategy.>", "ev.ops.kernel.>"],
+    "validator": [*_AGENT, "ev.mining.unit.>", "ev.mining.campaign.*.judged", "ev.strategy.>", "ev.ops.kernel.>"],
     "projector": [*_AGENT],
     "watchdog": [*_AGENT, "ev.ops.>", *(f"{_API}.{name}" for name in _BUCKET_NAMES)],
     "web": [*_READ, "$KV.PRESENCE.>", "log.*.*", "ev.cmd.campaign.*.requested"],

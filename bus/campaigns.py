@@ -13,7 +13,7 @@ from domain.candles import DatasetInfo
 from domain.errors import BadInput
 from domain.execution import ExecutionModel, MarketRules
 from domain.risk import RISK_LEVELS, Level
-from domain.specs import CampaignSpec, SearchSpec, Select, split_windows, validate_campaign
+from domain.specs import CampaignSpec, SearchSpec, Select, Windows, split_windows, validate_campaign
 from domain.tasks import pairs, space_of
 
 #: Smallest order in quote currency that a venue takes (recorded product lists of the venues).
@@ -29,9 +29,10 @@ def execution_for(info: DatasetInfo) -> ExecutionModel:
 def campaign_spec(
     digest: str, info: DatasetInfo, *, units: int, replicas: int, seed: int, risk: Level, population: int, generations: int,
     candles: int, grammar: str, name: str, patience: int = 8, restart_after: int = 0, select: Select = "return",
-    exhaustive: bool = False,
+    exhaustive: bool = False, nulls: int = 0, windows: Windows | None = None,
 ) -> CampaignSpec:  # fmt: skip
-    """A validated spec over the dataset's last `candles` candles (0 = all); BadInput says what does not fit.
+    """A validated spec over `windows`, else over the dataset's last `candles` candles (0 = all); BadInput says what does not
+    fit.
 
     `exhaustive`: a unit for each stop and target of the grammar, which goes through all rules; `units`, `population` and
     `generations` mean nothing then.
@@ -43,7 +44,7 @@ def campaign_spec(
         venue=info.venue,
         symbol=info.symbol,
         granularity_s=info.granularity_s,
-        windows=split_windows(info.candles, candles),
+        windows=windows or split_windows(info.candles, candles),
         execution=execution_for(info),
         risk=risk,
         grammar=grammar,
@@ -58,7 +59,7 @@ def campaign_spec(
         space = space_of(search)
         search = msgspec.structs.replace(search, method="sweep", generations=len(space.rules))
         units = len(pairs(space))
-    spec = CampaignSpec(search, units, replicas, seed, name)
+    spec = CampaignSpec(search, units, replicas, seed, name, nulls)
     validate_campaign(spec)
     return spec
 

@@ -9,6 +9,7 @@ import msgspec
 
 from domain.candles import DatasetInfo
 from domain.genome import Genome
+from domain.judgement import Judgement
 from domain.results import Distribution, Find
 from domain.specs import CampaignSpec, Distinct, SearchSpec
 from domain.tasks import Task
@@ -32,7 +33,21 @@ class DatasetImported(EventData, frozen=True):
 
 
 class HoldOutLooked(EventData, frozen=True):
-    """Someone evaluated a genome on hold-out candles: a look, counted for ever."""
+    """Someone evaluated a genome on hold-out candles: a look, counted for ever.
+
+    A campaign whose fitness candles are another split's hold-out looks at it with all its genomes (`genome_id` empty).
+    """
+
+    dataset: str
+    symbol: str
+    first_ms: int
+    last_ms: int
+    genome_id: str
+    reason: str
+
+
+class WalkForwardLooked(EventData, frozen=True):
+    """A person evaluated a genome on walk-forward candles: one more candidate there, from now on."""
 
     dataset: str
     symbol: str
@@ -75,6 +90,12 @@ class CampaignFinished(EventData, frozen=True):
     inconclusive: int
     parked: int
     trials: int
+
+
+class CampaignJudged(EventData, frozen=True):
+    """Whether anything that the campaign found is better than luck, with every figure behind it."""
+
+    judgement: Judgement
 
 
 class UnitOpened(EventData, frozen=True):
@@ -269,10 +290,12 @@ class EventType(NamedTuple):
 REGISTRY: dict[str, EventType] = {
     "data.dataset.imported": EventType(DatasetImported, 1),
     "data.holdout.looked": EventType(HoldOutLooked, 1),
+    "data.walk_forward.looked": EventType(WalkForwardLooked, 1),
     "cmd.campaign.requested": EventType(CampaignRequested, 1),
     "mining.campaign.refused": EventType(CampaignRefused, 1),
     "mining.campaign.opened": EventType(CampaignOpened, 1),
     "mining.campaign.finished": EventType(CampaignFinished, 1),
+    "mining.campaign.judged": EventType(CampaignJudged, 1),
     "mining.unit.opened": EventType(UnitOpened, 1),
     "mining.queue.replica_queued": EventType(ReplicaQueued, 1),
     "mining.queue.replica_withheld": EventType(ReplicaWithheld, 1),

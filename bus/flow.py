@@ -19,12 +19,14 @@ class Flow(NamedTuple):
 
 
 FLOW: dict[str, Flow] = {
-    "data.dataset.imported": Flow(("cli",), ("cli", "dispatcher")),
-    "data.holdout.looked": Flow(("cli",)),
+    "data.dataset.imported": Flow(("cli",), ("cli", "dispatcher", "validator")),
+    "data.holdout.looked": Flow(("cli", "dispatcher"), ("cli", "validator")),
+    "data.walk_forward.looked": Flow(("cli",), ("validator",)),
     "cmd.campaign.requested": Flow(("cli", "web"), ("dispatcher",)),
     "mining.campaign.refused": Flow(("dispatcher",), ("cli", "dispatcher")),
     "mining.campaign.opened": Flow(("dispatcher",), ("dispatcher", "validator")),
-    "mining.campaign.finished": Flow(("dispatcher",), ("cli", "dispatcher")),
+    "mining.campaign.finished": Flow(("dispatcher",), ("cli", "dispatcher", "validator")),
+    "mining.campaign.judged": Flow(("validator",), ("validator",)),
     "mining.unit.opened": Flow(("dispatcher",), ("dispatcher", "validator")),
     "mining.queue.replica_queued": Flow(("dispatcher",), ("dispatcher",)),
     "mining.queue.replica_withheld": Flow(("dispatcher",), ("dispatcher",)),

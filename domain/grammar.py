@@ -162,7 +162,7 @@ def narrow(grammar: Grammar, level: Level, venue: str) -> Space:
     space = Space(
         rules=rules,
         position={rule: i for i, rule in enumerate(rules)},
-        alike={rule: tuple(group) for group in groups.values() for rule in group},
+        alike={rule: group for group in map(tuple, groups.values()) for rule in group},
         entry_rules=grammar.entry_rules,
         exit_rules=grammar.exit_rules,
         directions=tuple(d for d in grammar.directions if d == "long" or short),

@@ -74,8 +74,27 @@ class FrontPoint(msgspec.Struct, frozen=True):
     trades: int
 
 
+class NullOutcome(msgspec.Struct, frozen=True):
+    """What the campaign's searches found on a series without a message: luck alone.
+
+    `series` is the digest of the bootstrapped candles; `genome` the best of all searches by standing, null when none of
+    them traded within the safety limits. It is a trial of nothing: it was never tried on the dataset itself.
+    """
+
+    series: str
+    genome: Genome | None
+    objective: float | None
+    trades: int
+    enough_trades: bool
+
+
 class UnitOutcome(msgspec.Struct, frozen=True):
-    """The pure function of (dataset, spec, seed, kernel version) that two owners must agree on bit by bit."""
+    """The pure function of (dataset, spec, seed, kernel version) that two owners must agree on bit by bit.
+
+    `sample`: the tried genomes with the smallest hashes, ascending; as hashes know nothing of figures, a random sample of
+    what was tried, and the smallest of several units' samples are one of all of them. `null`: of null repetitions only,
+    which have neither finds, nor a sample, nor trials.
+    """
 
     dataset: str
     seed: int
@@ -85,6 +104,8 @@ class UnitOutcome(msgspec.Struct, frozen=True):
     finds: tuple[Find, ...]
     distribution: Distribution | None = None
     front: tuple[FrontPoint, ...] = ()
+    sample: tuple[Genome, ...] = ()
+    null: NullOutcome | None = None
 
     def digest(self) -> str:
         return content_hash(self)

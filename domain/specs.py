@@ -35,17 +35,42 @@ class Windows(msgspec.Struct, frozen=True):
     hold_out: Window
 
 
-def split_windows(candles: int, last: int = 0, walks: int = 4) -> Windows:
-    """60 % fitness, 20 % walk-forward in `walks` successive windows, 20 % hold-out, of the last `last` candles (0 = all)."""
+#: Candles that no indicator of the bundled grammars looks back beyond: left out between fitness and walk-forward.
+PURGE = 200
+#: A window with fewer candles says nothing.
+MIN_WALK = 10
+
+
+def gap_after(part: int, purge: int | None) -> int:
+    """Candles left out at the beginning of a walk-forward part of `part` candles, so that no value there rests on fitness
+    candles: `purge`, or when null as many as indicators look back, but at most a tenth of the part."""
+    return min(PURGE, part // 10) if purge is None else purge
+
+
+def walk_windows(start: int, stop: int, walks: int) -> tuple[Window, ...]:
+    """`walks` successive windows; BadInput when purge and embargo leave too little."""
+    if stop - start < MIN_WALK * walks:
+        raise BadInput(f"{max(0, stop - start)} candles are left to walk forward; purge and embargo must leave more")
+    edges = [start + (stop - start) * i // walks for i in range(walks + 1)]
+    return tuple(Window(x, y) for x, y in itertools.pairwise(edges))
+
+
+def split_windows(candles: int, last: int = 0, walks: int = 4, purge: int | None = None, embargo: int = 0) -> Windows:
+    """60 % fitness, 20 % walk-forward in `walks` successive windows, 20 % hold-out, of the last `last` candles (0 = all).
+
+    Of walk-forward `purge` candles at its beginning (null: see `gap_after`) and `embargo` at its end are left out.
+    """
     n = last or candles
     if n > candles:
         raise BadInput(f"{n} candles asked for, the dataset has {candles}")
     if n < MIN_CANDLES:
         raise BadInput(f"{n} candles are too few to search and to walk forward; at least {MIN_CANDLES} are needed")
+    if (purge or 0) < 0 or embargo < 0:
+        raise BadInput("purge and embargo are numbers of candles, not negative")
     start = candles - n
     a, b = start + n * 6 // 10, start + n * 8 // 10
-    edges = [a + (b - a) * i // walks for i in range(walks + 1)]
-    return Windows((Window(start, a),), tuple(Window(x, y) for x, y in itertools.pairwise(edges)), Window(b, candles))
+    walk = walk_windows(a + gap_after(b - a, purge), b - embargo, walks)
+    return Windows((Window(start, a),), walk, Window(b, candles))
 
 
 class SearchSpec(msgspec.Struct, frozen=True):
@@ -85,7 +110,7 @@ class CampaignSpec(msgspec.Struct, frozen=True):
     seed: int = 1
     name: str = ""
     nulls: int = 0
-    null_block: int = 288
+    null_block: int = 12
 
 
 def unit_id(campaign: str, index: int) -> str:
@@ -142,5 +167,8 @@ def validate_campaign(c: CampaignSpec) -> None:
             raise BadInput(
                 f"an exhaustive search has a unit for each stop and target: units must be {pairs}, not {c.units}"
             )
-        if c.nulls:
-            raise BadInput("an exhaustive search leaves nothing to chance: it has no null repetitions")
+    if c.nulls and c.search.method == "sweep":
+        raise BadInput(
+            "an exhaustive campaign takes no null repetitions: each of them would have to try the whole grammar again, and a "
+            "smaller search on series without a message would make the real find look better than it is"
+        )

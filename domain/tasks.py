@@ -66,5 +66,10 @@ def unit_task(spec: CampaignSpec, index: int) -> Task:
     return Evolve()
 
 
+def most_generations(task: Task, search: SearchSpec) -> int:
+    """No checkpoint of the unit can be further than this."""
+    return search.generations * (len(task.seeds) if isinstance(task, Null) else 1)
+
+
 def space_of(search: SearchSpec) -> Space:
     return search_space(search.grammar, search.risk, search.venue)

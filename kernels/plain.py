@@ -68,6 +68,10 @@ class PlainEvaluator:
         self._numbering = Numbering()
         self._scratch = np.empty(0, dtype=TRADE)
 
+    @property
+    def candles(self) -> Candles:
+        return self._candles
+
     def _room(self, window: Window) -> tuple[NDArray[np.void], NDArray[np.float64]]:
         """Scratch for the trades of a window, of which there is at most one a candle, and for their returns."""
         if len(self._scratch) < window.stop - window.start:

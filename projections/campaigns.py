@@ -2,7 +2,14 @@
 
 import msgspec
 
-from bus.events import CampaignFinished, CampaignOpened, CampaignRefused, CampaignRequested, UnitValidated
+from bus.events import (
+    CampaignFinished,
+    CampaignJudged,
+    CampaignOpened,
+    CampaignRefused,
+    CampaignRequested,
+    UnitValidated,
+)
 from domain.hashing import canonical
 from domain.specs import CampaignSpec, strategy_id
 from domain.tasks import unit_count
@@ -28,6 +35,9 @@ TABLE = Table(
         *outcome("text", "seed"),
         *trace("text", "distinct_by", "requested_by", "reason", "requested_time", "opened_time", "finished_time"),
         *trace("int", "requested_seq", "opened_seq", "finished_seq", "evaluated"),
+        # What is said about luck rests on logarithms and distributions: trace, not outcome.
+        *trace("text", "judgement"),
+        *trace("int", "judged_seq", "passed"),
     ),
     outcome_if="state = 'finished'",
 )
@@ -100,7 +110,8 @@ def _verdict(view: View, seq: int, event: Fact) -> list[Put]:
     row = view.get("campaigns", (campaign,))
     verdict = event.type.rpartition(".")[2]
     values: dict[str, Value] = {verdict: number(row, verdict) + 1}
-    if verdict == "validated":
+    # What null repetitions try is no trial of the dataset.
+    if verdict == "validated" and event.data.index < number(row, "units") - number(row, "nulls"):
         values["evaluated"] = number(row, "evaluated") + event.data.evaluated
         values |= _best(row, event.data)
     return [Put("campaigns", (campaign,), values)]
@@ -138,6 +149,19 @@ def _finished(view: View, seq: int, event: Fact) -> list[Put]:
     return [Put("campaigns", (event.subject,), values)]
 
 
+def _judged(view: View, seq: int, event: Fact) -> list[Put]:
+    row = view.get("campaigns", (event.subject,))
+    if row is None or number(row, "judged_seq"):
+        return []
+    d: CampaignJudged = event.data
+    values: dict[str, Value] = {
+        "judgement": canonical(d.judgement).decode(),
+        "judged_seq": seq,
+        "passed": sum(s.passed for s in d.judgement.strategies),
+    }
+    return [Put("campaigns", (event.subject,), values)]
+
+
 MODEL = ReadModel(
     TABLE,
     {
@@ -145,6 +169,7 @@ MODEL = ReadModel(
         "mining.campaign.refused": _refused,
         "mining.campaign.opened": _opened,
         "mining.campaign.finished": _finished,
+        "mining.campaign.judged": _judged,
         "mining.unit.validated": _verdict,
         "mining.unit.inconclusive": _verdict,
         "mining.unit.parked": _verdict,

@@ -98,7 +98,8 @@ def estimate(con: sqlite3.Connection, spec: CampaignSpec, miners: int, campaigns
         return Estimate(round(units * _genomes(spec, spec.search.generations)), None, None, None, 0, False, miners)
     trials = round(units * _genomes(spec, _generations(spec, answers)))
     s_per_genome_candle = sum(a.seconds for a in answers) / sum(a.evaluated * _candles(a.spec) for a in answers)
-    work_s = trials * _candles(spec) * s_per_genome_candle * spec.replicas
+    # A null repetition does all the searches again; its trials are none of this dataset.
+    work_s = (1 + spec.nulls) * trials * _candles(spec) * s_per_genome_candle * spec.replicas
     size = _find_bytes(con)
     stored = None
     if size is not None:

@@ -11,6 +11,8 @@ import msgspec
 
 from domain.candles import DatasetInfo
 from domain.errors import BadInput
+from domain.judgement import Judgement
+from domain.judgement_words import campaign_words
 from projections.agents import UNKNOWN_EXIT
 from projections.files import snapshot
 
@@ -66,13 +68,16 @@ def campaigns(con: sqlite3.Connection, limit: int = MAX_ROWS, offset: int = 0) -
 def campaign_row(row: Json) -> Json:
     """A row of the table in the shape of the JSON contract. `proven`: the best of all strategies of the grammar on the
     fitness windows, once every exhaustive unit is validated."""
-    inner = ("spec", "granularity_s", "seed", "distinct_by", "best", "best_genome", "best_objective", "best_enough")
+    inner = (
+        "spec", "granularity_s", "seed", "distinct_by", "best", "best_genome", "best_objective", "best_enough", "judgement",
+    )  # fmt: skip
     keep = {k: v for k, v in row.items() if k not in inner}
     proven = row["best"] and row["state"] == "finished" and row["validated"] == row["units"]
     return keep | {
         "proven": {"strategy": row["best"], "objective": row["best_objective"], "best_of": row["trials"]}
         if proven
         else None,
+        "passed": row["passed"] if row["judged_seq"] else None,
         "seed": int(row["seed"] or 0),
         "granularity": granularity_label(row["granularity_s"]),
         "distinct": row["distinct_by"],
@@ -85,7 +90,24 @@ def campaign(con: sqlite3.Connection, id: str) -> Json | None:
         found = rows(con, "SELECT * FROM campaigns WHERE id = ?", (id,))
         if not found:
             return None
-        return campaign_row(found[0]) | {"spec": found[0]["spec"], "units_by_state": unit_counts(con, id)}
+        said = found[0]["judgement"]
+        judgement = msgspec.json.decode(said, type=Judgement) if said else None
+        return campaign_row(found[0]) | {
+            "spec": found[0]["spec"],
+            "units_by_state": unit_counts(con, id),
+            "judgement": msgspec.json.decode(said) if said else None,
+            "luck": campaign_words(judgement) if judgement else [],
+        }
+
+
+def campaign_by_prefix(con: sqlite3.Connection, id: str) -> Json | None:
+    """One campaign by its id or by a beginning of it (8 signs or more)."""
+    if len(id) < 8:
+        return None
+    found = con.execute("SELECT id FROM campaigns WHERE id BETWEEN ? AND ? LIMIT 2", (id, id + "g")).fetchall()
+    if len(found) > 1:
+        raise BadInput(f"more than one campaign begins with {id}; give more of its id")
+    return campaign(con, found[0][0]) if found else None
 
 
 def units(

@@ -7,6 +7,8 @@ import msgspec
 
 from domain.errors import BadInput
 from domain.genome import Genome
+from domain.judgement import Judgement, StrategyJudgement
+from domain.judgement_words import strategy_words
 from domain.results import Find, WindowFigures
 from domain.words import genome_words
 from projections.files import snapshot
@@ -75,8 +77,10 @@ def shape(row: Json) -> Json:
             "fitness": find.hold_fitness,
             "walk_forward": find.hold_walk,
         },
-        "dsr": None,
-        "pbo": None,
+        "dsr": row["dsr"],
+        "pbo": row["pbo"],
+        "p_value": row["p_value"],
+        "passed": bool(row["passed"]) if row["judged_seq"] else None,
         "trials": row["tried"],
         "proven": {"best_of": row["proven_of"], "grammar": row["proven_grammar"], "campaign": row["proven_by"]}
         if row["proven_by"]
@@ -91,6 +95,15 @@ def shape(row: Json) -> Json:
         "discovered_seq": row["discovered_seq"] or None,
         "validated_seq": row["validated_seq"] or None,
     }
+
+
+def luck_words(campaign: str, strategy: str) -> list[str]:
+    """What a judgement says of one strategy, in sentences; none while there is no judgement."""
+    if not campaign or not strategy:
+        return []
+    return strategy_words(
+        msgspec.json.decode(campaign, type=Judgement), msgspec.json.decode(strategy, type=StrategyJudgement)
+    )
 
 
 def strategies(
@@ -127,7 +140,11 @@ def strategy(con: sqlite3.Connection, id: str) -> Json | None:
             raise BadInput(f"more than one strategy begins with {id}; give more of its id")
         sid = found[0]["id"]
         evidence = rows(con, "SELECT * FROM evidence WHERE strategy = ? ORDER BY seq", (sid,))
+        judged_by = rows(con, "SELECT judgement FROM campaigns WHERE id = ?", (found[0]["judged_by"],))
     return shape(found[0]) | {
+        "judgement": msgspec.json.decode(found[0]["judgement"]) if found[0]["judgement"] else None,
+        "judged_by": found[0]["judged_by"] or None,
+        "luck": luck_words(judged_by[0]["judgement"] if judged_by else "", found[0]["judgement"]),
         "search": msgspec.json.decode(found[0]["search"]),
         "evidence": [e | {"find": msgspec.json.decode(e["find"])} for e in evidence],
     }

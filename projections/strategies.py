@@ -6,6 +6,7 @@ Which campaign was first depends on time, so the figures here are trace; `eviden
 from bus.events import StrategyDiscovered, StrategyValidated
 from domain.errors import BadInput
 from domain.hashing import canonical
+from domain.judgement import Judgement
 from domain.results import Find
 from domain.specs import SearchSpec, strategy_id
 from projections.schema import Fact, Put, ReadModel, Table, Value, View, number, outcome, trace, words
@@ -21,6 +22,10 @@ TABLE = Table(
         *trace("int", "enough_trades", "discoveries", "validations"),
         *trace("int", "discovered_seq", "validated_seq"),
         *trace("text", "discovered_time", "validated_time"),
+        # Of the newest judgement: as more is tried on the same candles, the bar only rises.
+        *trace("real", "dsr", "pbo", "p_value"),
+        *trace("int", "passed", "judged_seq"),
+        *trace("text", "judgement", "judged_by"),
     ),
     outcome_if="stage = 'validated'",
     indexes=(
@@ -99,5 +104,25 @@ def _validated(view: View, seq: int, event: Fact) -> list[Put]:
     return [Put("strategies", (sid,), values)]
 
 
-MODEL = ReadModel(TABLE, {"strategy.strategy.discovered": _discovered, "strategy.strategy.validated": _validated})
+def _judged(view: View, seq: int, event: Fact) -> list[Put]:
+    """Only strategies that are known: a judgement names what was validated before."""
+    j: Judgement = event.data.judgement
+    out = []
+    for s in {s.strategy: s for s in j.strategies}.values():
+        if view.get("strategies", (s.strategy,)) is None:
+            continue
+        values: dict[str, Value] = {"dsr": s.dsr, "pbo": j.pbo, "p_value": s.p_value, "passed": s.passed}
+        values |= {"judgement": canonical(s).decode(), "judged_by": event.subject, "judged_seq": seq}
+        out.append(Put("strategies", (s.strategy,), values))
+    return out
+
+
+MODEL = ReadModel(
+    TABLE,
+    {
+        "strategy.strategy.discovered": _discovered,
+        "strategy.strategy.validated": _validated,
+        "mining.campaign.judged": _judged,
+    },
+)
 apply = MODEL.apply

@@ -27,9 +27,10 @@ DEFAULTS: dict[str, str] = {
     "candles": "0",
     "seed": "1",
     "seeds": "1",
+    "nulls": "0",
     "grammar": "full",
 }
-_WORDS = {"seeds": "number of seeds", "candles": "number of candles"}
+_WORDS = {"seeds": "number of seeds", "candles": "number of candles", "nulls": "null repetitions"}
 
 
 class Asked(msgspec.Struct, frozen=True):
@@ -79,6 +80,7 @@ def _specs(con: sqlite3.Connection, values: dict[str, str], risks: tuple[str, ..
         campaign_spec(
             values["dataset"], info, units=n["units"], replicas=n["replicas"], seed=seed, risk=level,
             population=n["population"], generations=n["generations"], candles=n["candles"], grammar=values["grammar"],
+            nulls=n["nulls"],
             name=_name(values["name"], level, seed, many),
         )
         for level in levels

@@ -10,7 +10,7 @@ import numpy as np
 from nats.errors import Error as NatsError
 from nats.js.api import AckPolicy, ConsumerConfig
 
-from agents.dispatcher.decide import campaign_digest, refusal
+from agents.dispatcher.decide import Look, campaign_digest, looks, refusal
 from agents.dispatcher.feed import Feeder
 from agents.dispatcher.model import Campaign, Model, Request, Unit
 from agents.following import Follower
@@ -103,6 +103,7 @@ class Dispatcher:
     async def _answer(self, request: Request) -> None:
         """Open or refuse; either may happen once."""
         data: ev.EventData
+        seen: list[Look] = []
         reason = refusal(request.data, self.model.datasets, datetime.now(UTC))
         if reason:
             data = ev.CampaignRefused(reason)
@@ -112,9 +113,19 @@ class Dispatcher:
                 return  # who counts as an owner is frozen now: give the miners a moment to show up
             hosts = {p.host for p in miners}
             data = ev.CampaignOpened(request.data.spec, kernel_lane(), "host" if len(hosts) > 1 else "slot")
+            others = (c.spec for c in self.model.campaigns.values())
+            seen = looks(request.data.spec, self.model.datasets, others)
         event = self._event(data, request.id, campaign=request.id, cause=request.event_id)
         expect = Expect(entity_filter(event.type, request.id), self.model.answers.get(request.id, 0))
-        await self._append(event, expect)
+        # In one batch: what is opened has said what it will look at.
+        entries: list[tuple[Event, Expect | None]] = [(event, expect)]
+        entries += [(self._looked(look, request.id, event.id), None) for look in seen]
+        await self.log.catch_up(await self.bus.append_batch(entries))
+
+    def _looked(self, look: Look, campaign: str, cause: str) -> Event:
+        data = ev.HoldOutLooked(*look, "", f"mined by campaign {campaign}")
+        key = (campaign, look.first_ms, look.last_ms)
+        return self._event(data, look.dataset, *key, campaign=campaign, cause=cause)
 
     async def _append(self, event: Event, expect: Expect) -> None:
         """Append, and read it back into the model."""

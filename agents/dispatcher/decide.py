@@ -1,7 +1,7 @@
 """Pure decisions: which replicas belong in WORK now, which must wait, and what a finished campaign's digest is."""
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import NamedTuple
 
@@ -11,7 +11,8 @@ from bus.messages import Presence
 from domain.candles import DatasetInfo
 from domain.errors import BadInput
 from domain.hashing import canonical
-from domain.specs import Distinct, validate_campaign
+from domain.ledger import span_of
+from domain.specs import MIN_CANDLES, CampaignSpec, Distinct, split_windows, validate_campaign
 
 
 class Plan(NamedTuple):
@@ -33,28 +34,38 @@ def owner(host: str, slot: str, distinct: Distinct) -> str:
 
 
 def plan(campaigns: list[Campaign], presences: list[Presence], room: int, may_withhold: bool) -> Plan:
-    """Walk units in order. A unit may have as many open replicas in WORK as owners are eligible for it.
+    """Searches of all campaigns in order, then null repetitions: what luck finds can wait for what is found.
 
-    `room`: how many messages WORK may hold (half of max_ack_pending, so that a few naks starve nobody).
+    A unit may have as many open replicas in WORK as owners are eligible for it. `room`: how many messages WORK may hold
+    (half of max_ack_pending, so that a few naks starve nobody). Of null repetitions there lie no more in it than keep the
+    owners busy, so that a search asked for later need not wait behind all of them.
     """
     out = Plan([], [])
-    for c in campaigns:
-        alive = owners_alive(presences, c.lane, c.distinct)
-        for unit in c.undecided():
-            if room <= 0:
-                return out
-            replicas = _in_order(unit, c.distinct, alive)
-            allowed = len(alive - unit.owners)
-            for i, replica in enumerate(replicas):
-                if i < allowed:
-                    room -= 1
-                    if unit.queue.get(replica) != "queued":
-                        out.queue.append((unit, replica))
-                elif unit.queue.get(replica) != "withheld" and may_withhold:
-                    out.withhold.append((unit, replica))
-                elif unit.queue.get(replica) == "queued":
-                    room -= 1
+    owners = {c.id: owners_alive(presences, c.lane, c.distinct) for c in campaigns}
+    open_units = [(c, u, owners[c.id]) for c in campaigns for u in c.undecided()]
+    room = _fill(out, (x for x in open_units if x[1].index < x[0].spec.units), room, may_withhold)
+    busy = 2 * max(map(len, owners.values()), default=0)
+    _fill(out, (x for x in open_units if x[1].index >= x[0].spec.units), min(room, busy), may_withhold)
     return out
+
+
+def _fill(out: Plan, units: Iterable[tuple[Campaign, Unit, set[str]]], room: int, may_withhold: bool) -> int:
+    """Add these units to the plan; returns the room that is left."""
+    for campaign, unit, alive in units:
+        if room <= 0:
+            break
+        replicas = _in_order(unit, campaign.distinct, alive)
+        allowed = len(alive - unit.owners)
+        for i, replica in enumerate(replicas):
+            if i < allowed:
+                room -= 1
+                if unit.queue.get(replica) != "queued":
+                    out.queue.append((unit, replica))
+            elif unit.queue.get(replica) != "withheld" and may_withhold:
+                out.withhold.append((unit, replica))
+            elif unit.queue.get(replica) == "queued":
+                room -= 1
+    return room
 
 
 def _in_order(unit: Unit, distinct: Distinct, alive: set[str]) -> list[int]:
@@ -85,6 +96,33 @@ def refusal(data: CampaignRequested, datasets: Mapping[str, DatasetInfo], now: d
     except BadInput as e:
         return str(e)
     return ""
+
+
+class Look(NamedTuple):
+    """Candles of a dataset's hold-out that somebody else will see."""
+
+    dataset: str
+    symbol: str
+    first_ms: int
+    last_ms: int
+
+
+def looks(spec: CampaignSpec, datasets: Mapping[str, DatasetInfo], others: Iterable[CampaignSpec]) -> list[Look]:
+    """What a campaign will look at that is a hold-out to others: of the same asset, under whatever venue, granularity,
+    dataset version or split. Its own hold-out it does not see."""
+    search = spec.search
+    seen = span_of(datasets[search.dataset], (*search.windows.fitness, *search.windows.walk_forward))
+    splits = {(d, split_windows(i.candles).hold_out) for d, i in datasets.items() if i.candles >= MIN_CANDLES}
+    splits |= {(o.search.dataset, o.search.windows.hold_out) for o in others if o.search.dataset in datasets}
+    splits.discard((search.dataset, search.windows.hold_out))
+    out = []
+    for dataset, window in sorted(splits):
+        info = datasets[dataset]
+        held = span_of(info, (window,))
+        if window.start < window.stop and held.overlaps(seen):
+            first, last = max(held.first_ms, seen.first_ms), min(held.last_ms, seen.last_ms)
+            out.append(Look(dataset, info.symbol, first, last))
+    return out
 
 
 def campaign_digest(campaign: Campaign) -> str:

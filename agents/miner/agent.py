@@ -23,7 +23,7 @@ from bus.runtime import Context
 from domain.errors import BadInput, Conflict, SluiceError, Unreachable
 from domain.results import ReplicaResult, UnitOutcome
 from domain.specs import validate_search
-from domain.tasks import WorkItem
+from domain.tasks import WorkItem, most_generations
 from kernels.evaluator import warm_up
 from kernels.exhaustive import warm_up as warm_up_exhaustive
 from kernels.golden import check_golden
@@ -233,7 +233,7 @@ class Miner:
                 raise Fenced("another miner holds this replica now")
             progress = Progress(
                 item.campaign, item.unit, item.index, item.replica, c.host, c.slot, snapshot.generation,
-                item.search.generations, snapshot.evaluated, snapshot.best, c.now(),
+                most_generations(item.task, item.search), snapshot.evaluated, snapshot.best, c.now(),
             )  # fmt: skip
             await self.bus.nc.publish(subjects.progress(c.host, c.name), msgspec.json.encode(progress))
             if snapshot.state:

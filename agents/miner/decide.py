@@ -6,7 +6,7 @@ import msgspec
 
 from bus.messages import POISON_ATTEMPTS, Claim
 from domain.specs import Distinct
-from domain.tasks import WorkItem
+from domain.tasks import WorkItem, most_generations
 
 
 def owner_of(distinct: Distinct, host: str, slot: str) -> str:
@@ -65,7 +65,7 @@ def decide(item: WorkItem, host: str, slot: str, view: UnitView, claim_id: str) 
             return GoBack("my owner holds another replica of this unit")
     previous = view.newest.get(item.replica)
     # No checkpoint can be further than the search goes, whatever somebody wrote.
-    highest = min(view.highest_generation, item.search.generations)
+    highest = min(view.highest_generation, most_generations(item.task, item.search))
     claim = _next_claim(item, host, slot, previous[1] if previous else None, highest, claim_id)
     if claim.attempts > POISON_ATTEMPTS or (previous and previous[1].poisoned):
         # What one claimant says of earlier attempts is believed only as far as their claims are there.

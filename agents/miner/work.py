@@ -9,8 +9,9 @@ from domain.candles import Candles
 from domain.errors import BadInput
 from domain.execution import ExecutionModel
 from domain.results import UnitOutcome
-from domain.tasks import Evolve, Sweep, WorkItem
+from domain.tasks import Evolve, Null, Sweep, WorkItem
 from kernels.evaluator import CompiledEvaluator
+from kernels.evolution.null import NullSearch
 from kernels.evolution.search import Search
 from kernels.exhaustive import ExhaustiveSearch
 
@@ -93,6 +94,8 @@ class Job:
                 if state:
                     return ExhaustiveSearch.resume(item.search, item.seed, task, evaluator, state)
                 return ExhaustiveSearch(item.search, item.seed, task, evaluator)
+            case Null():
+                return NullSearch(item.search, item.seed, item.task, evaluator.candles, CompiledEvaluator, state)
             case _:
                 raise BadInput(f"this miner cannot do a unit of the kind {type(item.task).__name__}")
 

@@ -8,6 +8,7 @@ from agents.datasets import load_dataset
 from agents.following import Follower
 from agents.validator.answers import place_of, read_claim, read_result
 from agents.validator.decide import AskMore, GiveUp, Quorum, counts, judge
+from agents.validator.judging import Judging
 from agents.validator.model import Campaign, Model, Unit
 from agents.validator.reference import Reference
 from bus import events as ev
@@ -24,6 +25,7 @@ from domain.errors import BadInput, Conflict, SluiceError, Unreachable
 from domain.hashing import derived_id
 from domain.results import Find, ReplicaResult
 from domain.specs import strategy_id
+from domain.tasks import unit_seed, unit_task
 from market.store import DatasetStore
 
 log = logging.getLogger("sluice.validator")
@@ -44,6 +46,7 @@ class Validator:
             self.bus, "validator", f"{context.host}.{context.name}.{context.started}", context.settings.lease_ttl_s
         )
         self.loop = asyncio.get_running_loop()
+        self.judging = Judging(context, self.store, self.model)
 
     def _load(self, sha256: str) -> Candles:
         """Called from the reference's thread."""
@@ -80,6 +83,7 @@ class Validator:
         try:
             while not self.context.stop.is_set() and await self.lease.hold():
                 await self._judge_due()
+                self.judging.go_on()
                 await self.log.follow(0.001)
                 for stored in await claims.next(0.02):
                     await self._persistently(self._on_claim, stored, "CLAIM")
@@ -89,6 +93,7 @@ class Validator:
                     self.context.step(RESULT=stored.seq)
         finally:
             self.context.positions.pop("RESULT", None)
+            await self.judging.stop()
             await claims.close()
             await results.close()
 
@@ -290,9 +295,12 @@ class Validator:
         if stored is None:
             raise Unreachable(f"result {quorum.result_seq} cannot be read back")
         outcome = read_result(stored).outcome
+        task = unit_task(campaign.spec, unit.index)
         try:
+            if (outcome.dataset, outcome.seed) != (campaign.spec.search.dataset, unit_seed(campaign.spec, unit.index)):
+                raise BadInput("the answers are of another dataset or another seed")
             self.context.quiet_s = REFERENCE_S
-            differs = await asyncio.to_thread(self.reference.disagreement, outcome.finds, campaign.spec.search)
+            differs = await asyncio.to_thread(self.reference.disagreement, outcome, campaign.spec.search, task)
         except BadInput as e:
             await self._inconclusive(unit, f"owners agree, but it cannot be checked: {e}", cause, flagged=False)
             return

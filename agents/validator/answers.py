@@ -8,12 +8,13 @@ import msgspec
 from bus.client import Stored
 from bus.messages import Claim
 from domain.errors import BadInput
-from domain.genome import genome_id, validate_genome
+from domain.genome import canonical_genome, genome_id, validate_genome
 from domain.metrics import TIER1, TIER2, Figures
 from domain.results import Find, ReplicaResult
 
 _HASH = re.compile(r"[0-9a-f]{64}")
 _COUNT = 2**53
+MOST_SAMPLED = 1_000
 _TIER1, _TIER2 = frozenset(TIER1), frozenset(TIER2)
 
 
@@ -72,6 +73,13 @@ def read_result(stored: Stored) -> ReplicaResult:
         raise BadInput("the distribution of the result does not add up to what was evaluated")
     for find in outcome.finds:
         _check_find(find)
+    nulls = [outcome.null.genome] if outcome.null is not None and outcome.null.genome is not None else []
+    for genome in (*outcome.sample, *nulls):
+        validate_genome(genome)
+        if canonical_genome(genome) != genome:
+            raise BadInput("the result names a genome that is not in canonical form")
+    if len(outcome.sample) > MOST_SAMPLED:
+        raise BadInput(f"the result samples more than {MOST_SAMPLED} genomes")
     return result
 
 

@@ -3,6 +3,7 @@
 from collections import Counter
 from dataclasses import dataclass, field
 
+from agents.validator.looks import Looks
 from bus import events as ev
 from bus.client import Stored
 from bus.envelope import Event
@@ -23,6 +24,8 @@ class Answer:
 
 @dataclass
 class Unit:
+    """`agreed_seq`: the result that the verdict rests on, once it is validated."""
+
     id: str
     campaign: str
     index: int
@@ -32,14 +35,21 @@ class Unit:
     answers: list[Answer] = field(default_factory=list)
     claims: Counter[int] = field(default_factory=Counter)
     decided: bool = False
+    agreed_seq: int = 0
 
 
-@dataclass(frozen=True)
+@dataclass
 class Campaign:
+    """`finished_seq`: of the event that ended it, 0 while it runs; `judged`: whether anything is said about luck already."""
+
     id: str
     spec: CampaignSpec
     lane: str
     distinct: Distinct
+    units: list[Unit] = field(default_factory=list)
+    finished_seq: int = 0
+    finished_id: str = ""
+    judged: bool = False
 
 
 class Model:
@@ -52,6 +62,7 @@ class Model:
         self.validated: set[str] = set()
         self.claim_seq = 0
         self.result_seq = 0
+        self.looks = Looks()
 
     def saw(self, stored: Stored) -> None:
         """The last sequence of a unit's events counts what cannot be read too."""
@@ -63,18 +74,36 @@ class Model:
     def apply(self, stored: Stored, event: Event) -> None:
         """Fold one event in."""
         data = event.payload()
+        self.looks.apply(event.subject, data, self.campaigns)
         if isinstance(data, ev.CampaignOpened):
             campaign = Campaign(event.subject, data.spec, data.lane, data.distinct)
             self.campaigns[event.subject] = campaign
             for i in range(unit_count(data.spec)):
                 uid = unit_id(event.subject, i)
-                self.units.setdefault(uid, Unit(uid, event.subject, i, data.spec.replicas))
+                unit = self.units.setdefault(uid, Unit(uid, event.subject, i, data.spec.replicas))
+                campaign.units.append(unit)
+        elif isinstance(data, ev.CampaignFinished | ev.CampaignJudged):
+            self._close(stored.seq, event, data)
         elif isinstance(data, ev.StrategyDiscovered):
             self.discovered.add(event.subject)
         elif isinstance(data, ev.StrategyValidated):
             self.validated.add(event.subject)
         elif event.type.startswith("mining.unit.") and event.subject in self.units:
             self._apply_to_unit(self.units[event.subject], event, data)
+
+    def to_judge(self) -> list[Campaign]:
+        """Finished campaigns that nothing is said about yet, in the order in which they finished."""
+        waiting = [c for c in self.campaigns.values() if c.finished_seq and not c.judged]
+        return sorted(waiting, key=lambda c: c.finished_seq)
+
+    def _close(self, seq: int, event: Event, data: ev.CampaignFinished | ev.CampaignJudged) -> None:
+        campaign = self.campaigns.get(event.subject)
+        if campaign is None:
+            return
+        if isinstance(data, ev.CampaignJudged):
+            campaign.judged = True
+        elif not campaign.finished_seq:
+            campaign.finished_seq, campaign.finished_id = seq, event.id
 
     def _apply_to_unit(self, unit: Unit, event: Event, data: ev.EventData) -> None:
         if isinstance(data, ev.UnitOpened):
@@ -89,5 +118,8 @@ class Model:
         elif isinstance(data, ev.ReplicaRequested):
             unit.wanted = max(unit.wanted, data.replica + 1)
         elif isinstance(data, ev.UnitValidated | ev.UnitInconclusive | ev.UnitParked):
+            if isinstance(data, ev.UnitValidated) and not unit.decided:
+                agreed = [a.result_seq for a in unit.answers if a.counts and a.digest == data.digest]
+                unit.agreed_seq = min(agreed, default=0)
             unit.decided = True
             unit.answers = []

@@ -6,12 +6,18 @@ from collections import OrderedDict
 from collections.abc import Callable
 
 from domain.candles import Candles
+from domain.errors import BadInput
 from domain.execution import ExecutionModel
-from domain.hashing import content_hash
-from domain.results import Find
+from domain.hashing import content_hash, sha256_hex
+from domain.results import Find, UnitOutcome
 from domain.specs import SearchSpec
+from domain.tasks import Null, Task
 from kernels.evolution.finds import find_for
+from kernels.evolution.null import null_outcome
+from kernels.evolution.ranking import measure
+from kernels.evolution.state import Candidate, genome_key
 from kernels.reference import ReferenceEvaluator
+from kernels.statistics.candles import bootstrap_candles
 
 log = logging.getLogger("sluice.validator")
 CACHE = 10_000
@@ -27,12 +33,33 @@ class Reference:
         self._evaluator: ReferenceEvaluator | None = None
         self._cache: OrderedDict[str, str] = OrderedDict()
 
-    def disagreement(self, finds: tuple[Find, ...], spec: SearchSpec) -> str:
-        """Empty when the reference gives the same bits for every find, else what differs first."""
+    def disagreement(self, outcome: UnitOutcome, spec: SearchSpec, task: Task) -> str:
+        """Empty when the reference gives the same bits for every find, or for the best of a null repetition, else what
+        differs first. Raises BadInput for an outcome that no unit of that kind has."""
         with self._lock:
-            for find in finds:
+            if isinstance(task, Null):
+                return self._null_disagreement(outcome, spec, task)
+            if outcome.null is not None:
+                raise BadInput("a search answers like a null repetition")
+            for find in outcome.finds:
                 if self._figures(find, spec) != content_hash(find):
                     return f"genome {find.genome_id[:12]}: the reference gives other figures"
+        return ""
+
+    def _null_disagreement(self, outcome: UnitOutcome, spec: SearchSpec, task: Null) -> str:
+        """Rebuild the series, evaluate its best again."""
+        said = outcome.null
+        if said is None or outcome.finds or outcome.sample or outcome.tried_sha256 != sha256_hex(b""):
+            raise BadInput("a null repetition answers with its best, and with no find and no trial of the dataset")
+        series = bootstrap_candles(self._load(spec.dataset), outcome.seed, task.block)
+        if said.series != series.hash():
+            return "the reference builds another series"
+        if said.genome is None:
+            return ""
+        fitness = measure(ReferenceEvaluator(series, spec.execution).tier1([said.genome], spec.windows.fitness))[0]
+        best = Candidate(genome_key(said.genome), said.genome, fitness)
+        if not fitness.eligible or null_outcome(said.series, best, spec.trades_wanted) != said:
+            return f"null genome {best.key.hex()[:12]}: the reference gives other figures"
         return ""
 
     def _figures(self, find: Find, spec: SearchSpec) -> str:

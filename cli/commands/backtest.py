@@ -11,7 +11,7 @@ import msgspec
 from bus import events as ev
 from bus.campaigns import execution_for
 from bus.client import Bus
-from bus.envelope import encode_event, make_event, now_rfc3339
+from bus.envelope import encode_event, make_event, now_rfc3339, read_event
 from bus.settings import StateDir
 from cli import common
 from cli.actions import find_dataset
@@ -19,6 +19,7 @@ from domain.candles import Candles
 from domain.errors import BadInput
 from domain.genome import Genome, canonical_genome, genome_id, validate_genome
 from domain.hashing import derived_id
+from domain.ledger import Span, asset_of
 from domain.metrics import TIER1, TIER2, figures
 from domain.specs import SearchSpec, Window, split_windows
 from domain.words import genome_words
@@ -95,8 +96,14 @@ async def backtest(args: common.Args) -> int:
             "hold-out": windows.hold_out,
         }
         wanted = [args.range] if args.range else ["fitness", "walk-forward"]
+        before, said = 0, (genome_id(genome), "backtest by a person")
         if "hold-out" in wanted:
-            await _record_look(bus, candles, digest, spans["hold-out"], genome_id(genome))
+            span = _span(candles, spans["hold-out"])
+            before = await _looks_before(bus, span)
+            await _record(bus, ev.HoldOutLooked(digest, candles.info.symbol, span.first_ms, span.last_ms, *said))
+        elif "walk-forward" in wanted and not same:
+            span = _span(candles, spans["walk-forward"])
+            await _record(bus, ev.WalkForwardLooked(digest, candles.info.symbol, span.first_ms, span.last_ms, *said))
     evaluator = CompiledEvaluator(candles, search.execution if search else execution_for(info))
     found: dict[str, Any] = {
         "genome_id": genome_id(genome),
@@ -104,21 +111,41 @@ async def backtest(args: common.Args) -> int:
         "rules": genome_words(genome),
         "ranges": {},
     }
+    if "hold-out" in wanted:
+        found["earlier_looks"] = before
     for name in wanted:
         found["ranges"][name] = _evaluate(evaluator, genome, spans[name], candles, args.trades)
     _show(found, args)
     return 0
 
 
-async def _record_look(bus: Bus, candles: Candles, digest: str, span: Window, genome: str) -> None:
-    """Every look at the hold-out is an event before anything is shown."""
-    first, last = int(candles.time_ms[span.start]), int(candles.time_ms[span.stop - 1])
+def _span(candles: Candles, window: Window) -> Span:
+    """When these candles were, to the candle."""
+    times = candles.time_ms
+    return Span(asset_of(candles.info.symbol), int(times[window.start]), int(times[window.stop - 1]))
+
+
+async def _looks_before(bus: Bus, here: Span) -> int:
+    """How often these candles of the asset were looked at, on whatever venue and in whatever dataset."""
+    count = 0
+    async for stored in bus.read("EVENTS", 1, "ev.data.holdout.*.looked"):
+        try:
+            data = read_event(stored.subject, stored.data).payload()
+        except BadInput:
+            continue  # parked by those whose work it is
+        assert isinstance(data, ev.HoldOutLooked)
+        count += here.overlaps(Span(asset_of(data.symbol), data.first_ms, data.last_ms))
+    return count
+
+
+async def _record(bus: Bus, data: Any) -> None:
+    """Every look is an event before anything is shown: at the hold-out, or of one more candidate at walk-forward candles."""
     now = now_rfc3339()
     event = make_event(
-        ev.HoldOutLooked(digest, candles.info.symbol, first, last, genome, "backtest by a person"),
-        id=derived_id("HoldOutLooked", digest, genome, now),
+        data,
+        id=derived_id(type(data).__name__, data.dataset, data.genome_id, now),
         source="cli",
-        subject=digest,
+        subject=data.dataset,
         time=now,
     )
     await bus.publish(event.nats_subject(), encode_event(event), id=event.id)
@@ -150,6 +177,8 @@ def _show(found: dict[str, Any], args: common.Args) -> None:
         return
     for line in found["rules"]:
         print(line)
+    if found.get("earlier_looks"):
+        print(f"these hold-out candles were looked at {found['earlier_looks']} times before: they are not fresh")
     for name, r in found["ranges"].items():
         m, d, hold = r["metrics"], r["daily"], r["buy_and_hold"]
         print(

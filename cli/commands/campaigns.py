@@ -2,12 +2,17 @@
 
 import argparse
 
+import msgspec
+
 from cli import common
+from domain.errors import BadInput
 from projections import queries
 
 
 def add(sub: argparse._SubParsersAction) -> None:  # type: ignore[type-arg]
     p = sub.add_parser("campaigns", parents=[common.options()], help="all campaigns, newest first")
+    p.add_argument("verb", nargs="?", choices=("show",), help="show: one campaign, and if it is more than luck")
+    p.add_argument("id", nargs="?", default="", help="its id, or at least the first 8 signs of it")
     p.set_defaults(run=campaigns)
     p = sub.add_parser("units", parents=[common.options()], help="units of work and their verdicts")
     p.add_argument("--campaign", default="")
@@ -16,6 +21,8 @@ def add(sub: argparse._SubParsersAction) -> None:  # type: ignore[type-arg]
 
 
 def campaigns(args: common.Args) -> int:
+    if args.verb:
+        return _show(args)
     with common.views(args) as con:
         found = queries.campaigns(con)
     if args.json:
@@ -45,6 +52,50 @@ def campaigns(args: common.Args) -> int:
                 "fitness windows."
             )
     return 0
+
+
+def _show(args: common.Args) -> int:
+    with common.views(args) as con:
+        found = queries.campaign_by_prefix(con, args.id)
+    if found is None:
+        raise BadInput(
+            f"no campaign begins with {args.id!r}; `sluice campaigns` lists them, 8 signs are needed at least"
+        )
+    if args.json:
+        common.print_json(found | {"spec": msgspec.json.decode(found["spec"])})
+        return 0
+    market = f"{found['venue']} {found['symbol']} {found['granularity']}"
+    print(f"Campaign {found['name'] or found['id'][:8]}: {found['state']}, {market}")
+    print(
+        f"{found['validated']} of {found['units']} units validated ({found['nulls']} of them null repetitions), "
+        f"{found['trials'] or found['evaluated']:,} rules tried"
+    )
+    print("\nIs what was found better than luck?")
+    print("\n".join(found["luck"]) or _no_judgement(found))
+    rows = [
+        (
+            s["strategy"][:12],
+            "passed" if s["passed"] else "failed: " + ", ".join(s["failed"]),
+            common.percent(s["objective"]),
+            common.percent(s["walk_return"]),
+            _figure(s["p_value"]),
+            _figure(s["dsr"]),
+        )
+        for s in (found["judgement"] or {"strategies": ()})["strategies"]
+    ]
+    if rows:
+        common.print_table("Finds judged", ("strategy", "gates", "fitness", "walk-forward", "p", "DSR"), rows, "")
+    return 0
+
+
+def _figure(value: float | None) -> str:
+    return "–" if value is None else f"{value:.3f}"
+
+
+def _no_judgement(found: queries.Json) -> str:
+    if found["state"] == "finished":
+        return "It is being judged; if that takes longer than minutes, `sluice logs validator` says why."
+    return "Not judged yet: that happens when every unit has a verdict."
 
 
 def units(args: common.Args) -> int:

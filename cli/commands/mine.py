@@ -12,10 +12,12 @@ from bus.client import Bus
 from bus.presence import judged_state, read_presence
 from cli import common
 from cli.actions import find_dataset, follow_campaign
+from domain.candles import DatasetInfo
 from domain.errors import BadInput, SluiceError
 from domain.grammar import grammar_names
 from domain.risk import RISK_LEVELS
-from domain.specs import SELECTS, CampaignSpec
+from domain.schemes import SCHEMES, fold_windows
+from domain.specs import SELECTS, CampaignSpec, Windows, split_windows
 from domain.tasks import unit_count
 from projections.estimate import estimate
 
@@ -47,6 +49,21 @@ def add(sub: argparse._SubParsersAction) -> None:  # type: ignore[type-arg]
         action="store_true",
         help="evaluate every strategy of the grammar instead of searching: a unit for each stop and target",
     )
+    p.add_argument(
+        "--nulls", type=int, default=0, metavar="N",
+        help="repeat the whole search on N series without a message: what luck finds (19 for a 5 %% test; each costs as much"
+        " as the campaign itself)",
+    )  # fmt: skip
+    p.add_argument(
+        "--scheme", default="split", choices=SCHEMES,
+        help="split: one fitness range; anchored, rolling: a campaign for each fold, fitted on all or as much before it",
+    )  # fmt: skip
+    p.add_argument("--folds", type=int, default=4, metavar="N", help="folds of an anchored or rolling scheme")
+    p.add_argument(
+        "--purge", type=int, default=None, metavar="N",
+        help="candles left out between fitness and walk-forward (default: 200, at most a tenth of the walk)",
+    )  # fmt: skip
+    p.add_argument("--embargo", type=int, default=0, metavar="N", help="candles left out behind walk-forward")
     p.add_argument("--name", default="")
     p.add_argument("--wait", action="store_true", help="stay until every unit has a verdict")
     p.add_argument(
@@ -58,37 +75,24 @@ def add(sub: argparse._SubParsersAction) -> None:  # type: ignore[type-arg]
 async def mine(args: common.Args) -> int:
     async with common.admin(args) as bus:
         digest, info = await find_dataset(bus, args.dataset)
-        spec = campaign_spec(
-            digest, info, **_sizes(args), replicas=args.replicas, seed=args.seed, risk=args.risk, grammar=args.grammar,
-            candles=args.candles, name=args.name, patience=args.patience, restart_after=args.restart_after,
-            select=args.select, exhaustive=args.exhaustive,
-        )  # fmt: skip
+        specs = [_spec(digest, info, args, windows, name) for name, windows in _folds(info, args)]
         if args.estimate:
-            return await _estimate(bus, spec, args)
-        campaign = await request_campaign(bus, spec, "cli")
+            return await _estimate(bus, specs[0], len(specs), args)
+        asked = [(await request_campaign(bus, spec, "cli"), spec) for spec in specs]
         if not args.wait:
             if args.json:
-                common.print_json({"campaign": campaign})
+                common.print_json([{"campaign": c} for c, _ in asked] if len(asked) > 1 else {"campaign": asked[0][0]})
             else:
-                print(f"asked for campaign {campaign}; `sluice campaigns` shows how it goes")
+                for campaign, spec in asked:
+                    print(f"asked for campaign {campaign} {spec.name}; `sluice campaigns` shows how it goes")
             return 0
-        started = time.monotonic()
-        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-        with Progress(*columns, console=common.console(), disable=args.json, transient=True) as bar:
-            task = bar.add_task("units decided", total=unit_count(spec))
-            finished = await _watch(follow_campaign(bus, campaign), lambda: bar.advance(task))
-        result = {
-            "campaign": campaign,
-            "units": unit_count(spec),
-            "validated": finished.validated,
-            "inconclusive": finished.inconclusive,
-            "parked": finished.parked,
-            "trials": finished.trials,
-            "seconds": round(time.monotonic() - started, 2),
-            "digest": finished.digest,
-        }
-    _show(result, args)
-    return 0 if finished.validated == unit_count(spec) else 1
+        results = [await _follow(bus, campaign, spec, args) for campaign, spec in asked]
+    if args.json:
+        common.print_json(results if len(results) > 1 else results[0])
+    else:
+        for result in results:
+            _show(result)
+    return 0 if all(r["validated"] == r["units"] for r in results) else 1
 
 
 def _sizes(args: common.Args) -> dict[str, int]:
@@ -100,15 +104,51 @@ def _sizes(args: common.Args) -> dict[str, int]:
     return {name: _DEFAULTS[name] if value is None else value for name, value in given.items()}
 
 
-async def _estimate(bus: Bus, spec: CampaignSpec, args: common.Args) -> int:
+def _folds(info: DatasetInfo, args: common.Args) -> list[tuple[str, Windows]]:
+    """A campaign each: its name and its windows."""
+    if args.scheme == "split":
+        return [(args.name, split_windows(info.candles, args.candles, purge=args.purge, embargo=args.embargo))]
+    folds = fold_windows(info.candles, args.scheme, args.folds, args.candles, args.purge, args.embargo)
+    name = f"{args.name or args.scheme} fold"
+    return [(f"{name} {i} of {len(folds)}", windows) for i, windows in enumerate(folds, 1)]
+
+
+def _spec(digest: str, info: DatasetInfo, args: common.Args, windows: Windows, name: str) -> CampaignSpec:
+    return campaign_spec(
+        digest, info, **_sizes(args), replicas=args.replicas, seed=args.seed, risk=args.risk, grammar=args.grammar,
+        candles=args.candles, name=name, patience=args.patience, restart_after=args.restart_after, select=args.select,
+        exhaustive=args.exhaustive, nulls=args.nulls, windows=windows,
+    )  # fmt: skip
+
+
+async def _follow(bus: Bus, campaign: str, spec: CampaignSpec, args: common.Args) -> dict[str, Any]:
+    started = time.monotonic()
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=common.console(), disable=args.json, transient=True) as bar:
+        task = bar.add_task("units decided", total=unit_count(spec))
+        finished = await _watch(follow_campaign(bus, campaign), lambda: bar.advance(task))
+    return {
+        "campaign": campaign,
+        "units": unit_count(spec),
+        "validated": finished.validated,
+        "inconclusive": finished.inconclusive,
+        "parked": finished.parked,
+        "trials": finished.trials,
+        "seconds": round(time.monotonic() - started, 2),
+        "digest": finished.digest,
+    }
+
+
+async def _estimate(bus: Bus, spec: CampaignSpec, campaigns: int, args: common.Args) -> int:
     """Trials, time and storage with the miners that live now; nothing is asked for."""
     alive = sum(p.kind == "miner" and judged_state(p) == "alive" for p in await read_presence(bus))
     with common.views(args) as con:
-        found = estimate(con, spec, alive)
+        found = estimate(con, spec, alive, campaigns)
     if args.json:
         common.print_json(found)
         return 0
-    print(f"{found.trials:,} trials in {spec.units} units, each mined {spec.replicas} times")
+    nulls = f", and all of it again on {spec.nulls} series without a message" if spec.nulls else ""
+    print(f"{found.trials:,} trials in {spec.units * campaigns} units, each mined {spec.replicas} times{nulls}")
     if found.seconds is None:
         print("no answer has been given yet: time and storage cannot be told")
     else:
@@ -129,13 +169,11 @@ async def _watch(events: Any, decided: Any) -> ev.CampaignFinished:
     raise SluiceError("the log ended before the campaign did")
 
 
-def _show(result: dict[str, Any], args: common.Args) -> None:
-    if args.json:
-        common.print_json(result)
-        return
+def _show(result: dict[str, Any]) -> None:
     print(
         f"campaign {result['campaign']}: {result['validated']} of {result['units']} units validated, "
         f"{result['inconclusive']} inconclusive, {result['parked']} parked, "
         f"{result['trials']:,} trials in {result['seconds']:g} s"
     )
     print(f"digest {result['digest']}")
+    print(f"whether anything found is better than luck: sluice campaigns show {result['campaign'][:8]}")

@@ -21,6 +21,10 @@ def add(sub: argparse._SubParsersAction) -> None:  # type: ignore[type-arg]
     v.set_defaults(run=show)
 
 
+#: Of a judged strategy whether it passed every gate; nothing while nobody has judged it.
+LUCK = {None: "", True: ", better than luck", False: ", not better than luck"}
+
+
 def strategies(args: common.Args) -> int:
     with common.views(args) as con:
         found = ranking.strategies(con, args.by, args.stage, args.limit)
@@ -31,9 +35,10 @@ def strategies(args: common.Args) -> int:
         print("Nothing found yet.")
     for i, s in enumerate(found, 1):
         few = "" if s["metrics"]["enough_trades"] else ", fewer trades than wanted"
-        stage = s["stage"] + (f", proven best of {s['proven']['best_of']:,}" if s["proven"] else "")
+        proven = f", proven best of {s['proven']['best_of']:,}" if s["proven"] else ""
+        stage = f"{s['stage']}{proven}{few}{LUCK[s['passed']]}"
         print(
-            f"{i:>3}  {s['id'][:12]}  {stage}{few}  {s['symbol']} {s['granularity']}  {s['metrics'].get('trades')} trades  "
+            f"{i:>3}  {s['id'][:12]}  {stage}  {s['symbol']} {s['granularity']}  {s['metrics'].get('trades')} trades  "
             f"fitness {common.percent(s['metrics']['return'])} (buy & hold {common.percent(s['benchmark']['fitness_return'])})  "
             f"walk-forward {common.percent(s['walk_forward']['return'])} (buy & hold {common.percent(s['benchmark']['return'])})"
         )
@@ -68,6 +73,8 @@ def show(args: common.Args) -> int:
         f"Found among {found['trials'] or 'an unknown number of'} trials on this dataset: "
         "the best of many looks good by luck alone."
     )
+    for line in found["luck"] or ["Not judged yet: that happens when its campaign has finished."]:
+        print(f"  {line}")
     for e in found["evidence"]:
         print(f"  event {e['seq']}: unit {e['unit']} of campaign {e['campaign']}")
     return 0

@@ -26,6 +26,8 @@ _LOCAL_PART, _FRESH_PART, _MUTANT_PART = 2, 10, 10
 #: One in so many of a population's size goes on to the next generation's parents.
 _PARENT_PART = 4
 _STALLED = 3
+#: Tried genomes that a unit names, so that luck can be measured on what was not chosen.
+SAMPLE = 50
 
 
 class Search:
@@ -75,6 +77,12 @@ class Search:
     def best(self) -> float | None:
         """Objective of the best genome so far; None while none has traded within the safety limits."""
         return float(self._state.hall.fits[0, OBJECTIVE]) if len(self._state.hall) else None
+
+    @property
+    def champion(self) -> Candidate | None:
+        """The best genome so far, by standing."""
+        best = self._candidates(self._state.hall.take(np.arange(min(1, len(self._state.hall)))))
+        return best[0] if best else None
 
     @property
     def evaluated(self) -> int:
@@ -141,6 +149,7 @@ class Search:
             tried_sha256=sha256_hex(self.tried_bytes()),
             finds=finds_for(genomes, self._spec, self._evaluator),
             front=tuple(_point(candidate) for candidate in self.front),
+            sample=tuple(self._coding.genome(row) for row in self._tried.lowest(SAMPLE)),
         )
 
     def _breed(self, parents: Group, restarts: bool) -> int:

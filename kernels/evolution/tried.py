@@ -90,13 +90,21 @@ class Tried:
 
     def sorted_keys(self) -> bytes:
         """The 32-byte hashes of all, ascending, one after the other."""
+        return self.keys[: self.count][self._ascending()].tobytes()
+
+    def lowest(self, count: int) -> Rows:
+        """The rows with the smallest hashes, ascending, at most `count`."""
+        return self.rows[: self.count][self._ascending()[:count]]
+
+    def _ascending(self) -> NDArray[np.int64]:
+        """The numbers of all, by hash."""
         keys = self.keys[: self.count]
         first = keys[:, :8].copy().view(">u8")[:, 0].astype(np.uint64)
         order = np.argsort(first)
         heads = first[order]
         if np.any(heads[1:] == heads[:-1]):
             order = np.lexsort([keys[:, i] for i in range(HASH_BYTES - 1, -1, -1)])
-        return keys[order].tobytes()
+        return order
 
 
 def rows_of(tried: Tried, index: NDArray[np.int64]) -> Rows:

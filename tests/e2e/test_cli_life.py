@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.test_cli import agents_alive, answer, is_running, refused, sluice, start, until, write_candles
+from tests.e2e.cli_instance import agents_alive, answer, is_running, refused, sluice, start, until
+from tests.e2e.web_instance import write_candles
 
 
 def test_a_taken_or_malformed_address_of_the_pages_is_said_before_anything_starts(tmp_path: Path) -> None:

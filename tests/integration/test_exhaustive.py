@@ -8,6 +8,7 @@ import pytest
 from bus import events as ev
 from bus.artifacts import get_artifact
 from bus.campaigns import request_campaign
+from cli.actions import register_dataset
 from domain.candles import Candles
 from domain.hashing import canonical, sha256_hex
 from domain.results import UnitOutcome
@@ -17,9 +18,10 @@ from domain.tasks import Sweep, pairs, space_of, unit_seed, unit_task
 from domain.tried import read_tried
 from kernels.evaluator import CompiledEvaluator
 from kernels.exhaustive import ExhaustiveSearch
-from tests.support.campaign import Mine, digest_of
+from market.store import DatasetStore
+from tests.support.campaign import Mine, Saved, digest_of
 from tests.support.instance import Instance, until
-from tests.support.market import spec_for
+from tests.support.market import small_market, spec_for
 
 
 def sweep_spec(candles: Candles, grammar: str, risk: Level = "MEDIUM") -> CampaignSpec:
@@ -87,20 +89,28 @@ async def test_what_cannot_be_swept_is_refused(instance: Instance, mine: Mine) -
 async def test_a_miner_killed_in_the_middle_of_a_unit_takes_it_up_again_and_the_bits_stay(
     instance: Instance, mine: Mine
 ) -> None:
+    candles = small_market(20_000)  # so that a unit lasts longer than a checkpoint takes
+    await register_dataset(mine.bus, DatasetStore(instance.state.cache), candles, "test", instance.hosts[0])
     miners = {m.slot: m for m in instance.miners(2)}
-    spec = sweep_spec(mine.candles, "classic", "LOW")
+    spec = sweep_spec(candles, "classic", "LOW")
     campaign = await request_campaign(mine.bus, spec, "test")
-    resumed = False
-    for _ in range(10):
+
+    async def killed_within_a_unit() -> Saved | None:
+        """Kill a miner whose checkpoint is of a replica that nobody has answered yet."""
         saved = await mine.checkpoint_beyond(0)
         victim = miners[saved.slot]
         victim.pause()
-        answers = await mine.bus.last("RESULT", f"result.{campaign}.{saved.unit}.{saved.replica}.>")
-        if answers is not None:
+        if await mine.bus.last("RESULT", f"result.{campaign}.{saved.unit}.{saved.replica}.>") is not None:
             victim.resume()
-            continue
+            return None
         victim.kill()
         miners[saved.slot] = instance.agent("miner", int(saved.slot))
+        return saved
+
+    resumed = False
+    for _ in range(5):  # an answer may have been on its way when the miner was stopped
+        saved = await until("a miner is killed within a unit", killed_within_a_unit, 120.0, every_s=0.02)
+        assert saved is not None
 
         async def taken_up(unit: str = saved.unit, replica: int = saved.replica) -> str:
             claims = [f.data for f in await mine.of(campaign, ev.ReplicaClaimed) if f.event.subject == unit]
@@ -110,16 +120,20 @@ async def test_a_miner_killed_in_the_middle_of_a_unit_takes_it_up_again_and_the_
             done = await mine.bus.last("RESULT", f"result.{campaign}.{unit}.{replica}.>")
             return "answered" if done is not None else ""
 
-        if await until("the replica is taken up again", taken_up, 60.0) == "resumed":
+        try:
+            how = await until("the replica is taken up again", taken_up, 120.0)
+        except AssertionError as e:
+            raise AssertionError(f"{e}: {saved}\n{await mine.story(campaign)}\n{instance.words()}") from e
+        if how == "resumed":
             resumed = True
             break
     assert resumed
     end = await mine.finished(campaign, 300.0)
     assert (end.validated, end.trials) == (25, 25 * 1_679_796)
-    evaluator = CompiledEvaluator(mine.candles, spec.search.execution)
+    evaluator = CompiledEvaluator(candles, spec.search.execution)
     rows = []
     for index in range(spec.units):
-        outcome = await asyncio.to_thread(swept, mine.candles, spec, index, evaluator)
+        outcome = await asyncio.to_thread(swept, candles, spec, index, evaluator)
         rows.append([index, "validated", outcome.digest()])
     assert end.digest == sha256_hex(b"".join(canonical(r) + b"\n" for r in rows))
     await mine.check_log(campaign)

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from domain.errors import BadInput
 from domain.execution import ExecutionModel, MarketRules, validate_execution
 from domain.risk import RISK_LEVELS
+from domain.schemes import Scheme, fold_windows
 from domain.specs import (
     MIN_CANDLES,
     CampaignSpec,
@@ -28,7 +29,9 @@ CAMPAIGN = CampaignSpec(SEARCH, units=4)
 
 
 @given(st.integers(MIN_CANDLES, 2_000_000), st.data(), st.integers(1, 12))
-def test_windows_split_the_last_candles_without_gap_or_overlap(candles: int, data: st.DataObject, walks: int) -> None:
+def test_windows_split_the_last_candles_with_a_purge_and_no_overlap(
+    candles: int, data: st.DataObject, walks: int
+) -> None:
     last = data.draw(st.one_of(st.just(0), st.integers(MIN_CANDLES, candles)))
     windows = split_windows(candles, last, walks)
     chain = [*windows.fitness, *windows.walk_forward, windows.hold_out]
@@ -36,7 +39,9 @@ def test_windows_split_the_last_candles_without_gap_or_overlap(candles: int, dat
     assert len(windows.walk_forward) == walks
     assert chain[0].start == candles - n
     assert chain[-1].stop == candles
-    assert all(a.stop == b.start for a, b in itertools.pairwise(chain))
+    purge = min(200, (windows.hold_out.start - windows.fitness[0].stop) // 10)
+    assert chain[1].start - chain[0].stop == purge
+    assert all(a.stop == b.start for a, b in itertools.pairwise(chain[1:]))
     assert all(w.start < w.stop for w in chain)
     fitness = sum(w.stop - w.start for w in windows.fitness)
     hold_out = windows.hold_out.stop - windows.hold_out.start
@@ -47,8 +52,34 @@ def test_windows_split_the_last_candles_without_gap_or_overlap(candles: int, dat
 def test_windows_of_ten_thousand_candles() -> None:
     w = split_windows(10_000)
     assert w.fitness == (Window(0, 6000),)
-    assert w.walk_forward == (Window(6000, 6500), Window(6500, 7000), Window(7000, 7500), Window(7500, 8000))
+    assert w.walk_forward == (Window(6200, 6650), Window(6650, 7100), Window(7100, 7550), Window(7550, 8000))
     assert w.hold_out == Window(8000, 10_000)
+
+
+def test_purge_and_embargo_are_left_out_of_walk_forward() -> None:
+    w = split_windows(10_000, walks=1, purge=500, embargo=100)
+    assert (w.fitness, w.walk_forward, w.hold_out) == ((Window(0, 6000),), (Window(6500, 7900),), Window(8000, 10_000))
+    assert split_windows(10_000, walks=1, purge=0).walk_forward == (Window(6000, 8000),)
+    for wrong in ({"purge": -1}, {"embargo": -1}, {"purge": 1_995}, {"embargo": 2_000}):
+        with pytest.raises(BadInput, match="purge and embargo"):
+            split_windows(10_000, **wrong)
+
+
+@pytest.mark.parametrize("scheme", ["anchored", "rolling"])
+def test_folds_are_fitted_on_what_lies_before_them(scheme: Scheme) -> None:
+    folds = fold_windows(10_000, scheme, 4, purge=150, embargo=50)
+    assert [f.walk_forward for f in folds] == [(Window(a + 150, a + 950),) for a in (4000, 5000, 6000, 7000)]
+    begins = [0, 0, 0, 0] if scheme == "anchored" else [0, 1000, 2000, 3000]
+    assert [f.fitness for f in folds] == [
+        (Window(b, a),) for b, a in zip(begins, (4000, 5000, 6000, 7000), strict=True)
+    ]
+    assert {f.hold_out for f in folds} == {Window(8000, 10_000)}
+    last = fold_windows(10_000, scheme, 2, last=5_000)
+    assert last[0].fitness == (Window(5000, 7000),)
+    assert last[0].walk_forward == (Window(7100, 8000),)
+    for wrong in ({"folds": 0}, {"folds": 21}, {"last": 100}, {"last": 10_001}, {"purge": 995}, {"embargo": -1}):
+        with pytest.raises(BadInput):
+            fold_windows(10_000, scheme, **({"folds": 4} | wrong))
 
 
 @pytest.mark.parametrize(("candles", "last"), [(1999, 0), (10_000, 1999), (10_000, 10_001)])

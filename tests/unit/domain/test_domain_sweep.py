@@ -73,7 +73,7 @@ def test_what_is_no_exhaustive_campaign_is_refused(spec: CampaignSpec, why: str)
         ({"directions": '["long", "short"]'}, "direction"),
         ({"leverage": "[1, 2]"}, "leverage"),
         ({"entry_rules": "[1, 4]"}, "sets of up to 4"),
-        ({"periods": str(list(range(2, 200)))}, "at most 500 in sets of up to 3"),
+        ({"periods": str(list(range(2, 30)))}, "at most 500 in sets of up to 3"),
         ({"periods": str(list(range(2, 12))), "stop_bps": str(list(range(100, 501))), "target_bps": str(list(range(200, 1001)))},
          "strategies, at most 2,000,000,000"),
     ],

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from domain.genome import Genome, Risk, RuleSet, Sizing, canonical_genome, genome_id, validate_genome
 from domain.grammar import Space, narrow, parse_grammar, search_space
-from domain.risk import RISK_LEVELS
+from domain.risk import RISK_LEVELS, Level
 from kernels.evolution.operators import (
     TOURNAMENT,
     cross,
@@ -26,7 +26,9 @@ from kernels.integers import Coding, coding_of
 
 SPACES = [(g, level, venue) for g in ("classic", "full") for level in RISK_LEVELS for venue in ("coinbase", "kraken")]
 seeds = st.integers(0, 2**64 - 1)
-spaces = st.sampled_from(SPACES).map(lambda s: search_space(*s))
+# By name: a space is megabytes to print. No deadline: the first call compiles.
+spaces = st.sampled_from(SPACES)
+Named = tuple[str, Level, str]
 
 
 class Breeder:
@@ -66,15 +68,17 @@ def check(genome: Genome, space: Space) -> None:
     assert coding.keys(coding.row(genome)[None])[0].tobytes().hex() == genome_id(genome) == genome_key(genome).hex()
 
 
-@settings(max_examples=200)
+@settings(max_examples=200, deadline=None)
 @given(spaces, seeds)
-def test_random_genomes_are_canonical_valid_and_within_the_space(space: Space, seed: int) -> None:
+def test_random_genomes_are_canonical_valid_and_within_the_space(named: Named, seed: int) -> None:
+    space = search_space(*named)
     check(Breeder(space, seed).random(), space)
 
 
-@settings(max_examples=300)
+@settings(max_examples=300, deadline=None)
 @given(spaces, seeds, st.integers(1, 4))
-def test_mutation_that_does_nothing_never_happens(space: Space, seed: int, strength: int) -> None:
+def test_mutation_that_does_nothing_never_happens(named: Named, seed: int, strength: int) -> None:
+    space = search_space(*named)
     breeder = Breeder(space, seed)
     genome = breeder.random()
     mutant = breeder.mutate(genome, strength)
@@ -82,9 +86,10 @@ def test_mutation_that_does_nothing_never_happens(space: Space, seed: int, stren
     assert genome_id(mutant) != genome_id(genome)
 
 
-@settings(max_examples=300)
+@settings(max_examples=300, deadline=None)
 @given(spaces, seeds, st.sampled_from(["strangers", "twins", "one edit apart"]))
-def test_crossover_that_returns_a_parent_never_happens(space: Space, seed: int, kinship: str) -> None:
+def test_crossover_that_returns_a_parent_never_happens(named: Named, seed: int, kinship: str) -> None:
+    space = search_space(*named)
     breeder = Breeder(space, seed)
     a = breeder.random()
     b = {"strangers": breeder.random(), "twins": a, "one edit apart": breeder.mutate(a)}[kinship]
@@ -95,7 +100,8 @@ def test_crossover_that_returns_a_parent_never_happens(space: Space, seed: int, 
 
 @settings(max_examples=100, deadline=None)
 @given(spaces, seeds, st.data())
-def test_every_neighbour_is_another_valid_genome(space: Space, seed: int, data: st.DataObject) -> None:
+def test_every_neighbour_is_another_valid_genome(named: Named, seed: int, data: st.DataObject) -> None:
+    space = search_space(*named)
     breeder = Breeder(space, seed)
     source, row = random_row(breeder.coding, breeder.state), np.empty(breeder.coding.width, dtype=np.int16)
     for number in data.draw(st.lists(st.integers(0, steps_of(breeder.layout) - 1), min_size=20, max_size=20)):
@@ -136,6 +142,7 @@ right = ["sma"]
 """
 
 
+@settings(deadline=None)
 @given(seeds)
 def test_operators_find_something_new_even_among_four_strategies(seed: int) -> None:
     space = narrow(parse_grammar(TINY), "MEDIUM", "coinbase")

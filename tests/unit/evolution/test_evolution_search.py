@@ -302,3 +302,10 @@ def test_damaged_checkpoints_are_refused(spec: SearchSpec, evaluator: CompiledEv
     for bad in damaged:
         with pytest.raises(BadInput, match="checkpoint"):
             Search.resume(spec, 1, evaluator, bad)
+
+
+def test_the_sample_are_the_tried_genomes_with_the_smallest_hashes(finished: Search) -> None:
+    sample = finished.outcome().sample
+    tried = finished.tried_bytes()
+    smallest = [tried[i : i + HASH_BYTES] for i in range(0, search_module.SAMPLE * HASH_BYTES, HASH_BYTES)]
+    assert [genome_key(g) for g in sample] == smallest
