@@ -16,7 +16,7 @@ from kernels.blocks import walk_to_touch
 from kernels.jit import inlined, jit
 from kernels.layout import GIVEN, VOLATILITY
 from kernels.loop import fraction_after, level, noted, size_in_lots, whole_ticks
-from kernels.summary import no_sums, tally, write_row
+from kernels.summary import make_canonical, no_sums, tally, write_row
 from kernels.terms import ROLLOVER_MS
 from kernels.trade import END, HOLDING, LIQUIDATION, RULE, STOP, TARGET, TRAILING
 
@@ -237,6 +237,7 @@ def hop(g, i, factors, slots, tables, costs, time_ms, open_, close, edges, later
         count += 1
         t = left
     write_row(sums, equity, returns, costs, stop - start, out)
+    make_canonical(out)
 
 
 @jit

@@ -9,7 +9,7 @@ import numpy as np
 
 from kernels.jit import inlined, jit
 from kernels.loop import size_in_lots, whole_ticks
-from kernels.summary import no_sums, tally, write_row
+from kernels.summary import make_canonical, no_sums, tally, write_row
 from kernels.terms import ROLLOVER_MS
 
 #: A fall that could be the deepest so far is one above this share of it: whether it is says its division.
@@ -143,4 +143,5 @@ def settle_hops(g, entered, left_as, hops, ended, rows, fills, long, margin, cos
         held = (key >> 2) - e + ((key >> 1) & 1)
         sums = tally(sums, pnl, equity, entry_notional, exit_notional, fees, held, costs)
     write_row(sums, equity, returns, costs, candles, out)
+    make_canonical(out)
     return True

@@ -106,6 +106,14 @@ def write_row(sums, final, returns, costs, candles, out):
     write_ratios(returns, count, out)
 
 
+@inlined
+def make_canonical(out):
+    """NaN is one bit pattern: what became NaN by arithmetic (beyond float64's range) may hold another. In place."""
+    for k in range(len(out)):
+        if np.isnan(out[k]):
+            out[k] = np.nan
+
+
 @jit
 def tier1_row(trades, count, costs, candles, returns, out):
     """Fill `out` (len(TIER1),) from the first `count` trades of a window of `candles`; `returns` is scratch. In place."""
