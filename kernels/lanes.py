@@ -218,7 +218,7 @@ def settle_one(j, plan, g, tiles, fills, costs, time_ms, open_, candles, ends, b
         return True
     margin = plan[MARGIN] == 1
     cost_frac = costs.taker_frac + costs.opening_frac if margin else costs.taker_frac
-    hops = 0
+    hops = np.int64(0)  # a plain 0 would compile what is called with it twice
     for s in range(tiles):
         for k in range(counts[s, j]):
             entered[hops] = listed_in[begins[s, j] + k]
