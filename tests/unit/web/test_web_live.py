@@ -221,7 +221,7 @@ def test_a_long_search_that_stopped_early_does_not_shorten_the_estimate_of_a_sho
     long = spec(units=4)
     long = msgspec.structs.replace(long, search=msgspec.structs.replace(long.search, generations=60))
     for i, unit in enumerate(open_campaign(log, "c1", long)):
-        data = ReplicaAnswered("c1", 0, "box", "1", "box.1", i, "ab" * 32, True, 60 + 53 * (19 + 2 * i), 5, 1.0, None)
+        data = ReplicaAnswered("c1", 0, "box", "1", "box.1", i, "ab" * 32, True, 60 * (20 + 2 * i), 5, 1.0, None)
         log.add(data, unit)
     validate(log, "c1", long, 0, (find(30, 0.1),))
     project(path, log.made)
@@ -232,8 +232,8 @@ def test_a_long_search_that_stopped_early_does_not_shorten_the_estimate_of_a_sho
         return estimates.estimate(con, msgspec.structs.replace(long, search=search), 2).trials
 
     # They ran 20, 22, 24 and 26 generations: one of 20 goes to its end, one of 23 mostly, one of 60 to 23 on average.
-    assert trials(20) == 4 * (60 + 53 * 19)
-    assert trials(23) == round(4 * (60 + 53 * (statistics.fmean((20, 22, 23, 23)) - 1)))
-    assert trials(60) == 4 * (60 + 53 * 22)
+    assert trials(20) == 4 * 60 * 20
+    assert trials(23) == round(4 * 60 * statistics.fmean((20, 22, 23, 23)))
+    assert trials(60) == 4 * 60 * 23
     assert trials(80) == trials(60), "searches that were allowed fewer have all the same stopped by themselves"
     con.close()
