@@ -57,9 +57,11 @@ def _latest(con: sqlite3.Connection, dataset: str, method: Method) -> tuple[list
     """The latest answers by this method on this dataset, else on any; ([], False) when there is none."""
     found = rows(
         con,
-        "SELECT r.seconds, r.evaluated, c.dataset, c.spec FROM (SELECT campaign, seconds, evaluated, result_seq"
+        "SELECT r.seconds, r.evaluated, c.dataset, c.spec FROM (SELECT campaign, unit, seconds, evaluated, result_seq"
         " FROM replicas WHERE state = 'answered' AND seconds > 0 AND evaluated > 0"
-        f" ORDER BY result_seq DESC LIMIT {RECENT}) r JOIN campaigns c ON c.id = r.campaign WHERE c.spec <> ''",
+        f" ORDER BY result_seq DESC LIMIT {RECENT}) r JOIN campaigns c ON c.id = r.campaign"
+        # A null repetition runs all searches of its campaign: how many genomes it tried tells nothing of one of them.
+        " JOIN units u ON u.id = r.unit WHERE c.spec <> '' AND u.task NOT LIKE '{\"type\":\"null\"%'",
     )
     specs = {text: msgspec.json.decode(text, type=CampaignSpec) for text in {r["spec"] for r in found}}
     found = [r for r in found if specs[r["spec"]].search.method == method]
