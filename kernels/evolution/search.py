@@ -1,13 +1,11 @@
 """The genetic search of one unit: a pure function of spec, seed and what the evaluator says of the fitness windows."""
 
-import heapq
 import math
 
 import numpy as np
 from numpy.typing import NDArray
 
 from domain.errors import BadInput
-from domain.genome import Genome
 from domain.grammar import Space, search_space
 from domain.hashing import derived_seed, sha256_hex
 from domain.results import FrontPoint, UnitOutcome
@@ -153,12 +151,6 @@ class Search:
             front=tuple(_point(candidate) for candidate in self.front),
             sample=tuple(self._coding.genome(row) for row in self._tried.lowest(SAMPLE)),
         )
-
-    def _sample(self) -> tuple[Genome, ...]:
-        """The tried genomes with the smallest hashes, ascending."""
-        keys = [key.tobytes() for key in self._tried.keys[: self.evaluated]]
-        smallest = heapq.nsmallest(SAMPLE, range(len(keys)), key=keys.__getitem__)
-        return tuple(self._coding.genome(self._tried.rows[i]) for i in smallest)
 
     def _breed(self, parents: Group, restarts: bool) -> int:
         """Enter one generation of new genomes among the tried; returns how many there are then."""

@@ -232,11 +232,7 @@ def test_a_long_search_that_stopped_early_does_not_shorten_the_estimate_of_a_sho
 
     # They ran 20, 22, 24 and 26 generations: one of 20 goes to its end, one of 23 mostly, one of 60 to 23 on average.
     assert trials(20) == 4 * 60 * 20
-<<<<<<< HEAD
     assert trials(23) == 60 * (20 + 22 + 23 + 23)
-=======
-    assert trials(23) == round(4 * 60 * statistics.fmean((20, 22, 23, 23)))
->>>>>>> part-g
     assert trials(60) == 4 * 60 * 23
     assert trials(80) == trials(60), "searches that were allowed fewer have all the same stopped by themselves"
     con.close()
