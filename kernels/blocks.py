@@ -11,7 +11,7 @@ from kernels.jit import inlined, jit
 from kernels.loop import level
 
 #: Candles a block and a large block hold, as powers of two.
-SHIFTS = (3, 7)
+SHIFTS = (3, 6)
 
 
 @jit
