@@ -80,16 +80,25 @@ class Pulse(msgspec.Struct, frozen=True):
     time: float
 
 
+def write_pulse(path: Path, pulse: Pulse) -> None:
+    """A full disk must not look like a watchdog that stands still: then the old bytes are written over, which takes no room."""
+    tmp, data = path.with_suffix(".tmp"), msgspec.json.encode(pulse)
+    try:
+        tmp.write_bytes(data)
+        tmp.replace(path)
+    except OSError as e:
+        try:
+            with path.open("r+b") as f:
+                f.write(data.ljust(path.stat().st_size))
+        except OSError:
+            log.warning("no pulse: %s", e)
+
+
 async def _pulse(state: StateDir, watchdog: Watchdog) -> None:
     path = state.root / "watchdog.beat"
     while True:
         turns = watchdog.context.progress if hasattr(watchdog, "context") else 0
-        tmp = path.with_suffix(".tmp")
-        try:
-            tmp.write_bytes(msgspec.json.encode(Pulse(os.getpid(), turns, time.time())))
-            tmp.replace(path)
-        except OSError as e:
-            log.warning("no pulse: %s", e)
+        write_pulse(path, Pulse(os.getpid(), turns, time.time()))
         await asyncio.sleep(min(1.0, watchdog.settings.heartbeat_s))
 
 

@@ -42,6 +42,7 @@ class Watchdog:
         self.health = Answers(self._server_answers, self.settings.check_s)
         self.bounded_at = time.monotonic()
         self.told: dict[str, str] = {}
+        self.unsaved = False
 
     # -- life -----------------------------------------------------------------------------------------------------
 
@@ -91,6 +92,8 @@ class Watchdog:
         """Until told to stop; a helper task that fails ends the watchdog, whoever owns it starts it again."""
         while not self.stop.is_set():
             await self._check_server()
+            if self.unsaved:
+                self.write_run_file()
             for child in self.children:
                 await self._check(child)
             self.context.step()
@@ -178,6 +181,7 @@ class Watchdog:
         self._tell_started(child)
 
     def write_run_file(self) -> None:
+        """A disk that is full for a while must not end who could say so: what is not written now is at the next look."""
         known = {p.name: p for p in self.before.processes} if self.before else {}
         known |= {c.name: c.process.proc for c in [self.server, *self.children] if c.process}
         server = self.broker.server if self.broker else None
@@ -187,7 +191,13 @@ class Watchdog:
             self.launch.supervisor, this_process("watchdog"), self.launch.mode, server.url if server else self.launch.nats_url,
             server.version if server else "", monitor, tuple(p for p in known.values() if p.running()), deaths,
         )  # fmt: skip
-        write_run_file(self.state, run)
+        try:
+            write_run_file(self.state, run)
+            self.unsaved = False
+        except OSError as e:
+            if not self.unsaved:
+                log.error("run.json cannot be written, trying again: %s%s", e, self.state.full())
+            self.unsaved = True
 
     # -- judging --------------------------------------------------------------------------------------------------
 

@@ -1,12 +1,14 @@
 """What a host runs: the plan of its processes, how each is started, and what is known of it."""
 
 import importlib.util
+import logging
 import os
 import socket
 import subprocess
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import IO
 from urllib.parse import urlsplit
 
 import msgspec
@@ -18,6 +20,7 @@ from bus.processes import Process, this_process
 from bus.run_file import Launch
 from bus.settings import Settings, StateDir
 
+log = logging.getLogger("sluice.watchdog")
 #: Agents that share a process unless sluice.toml says otherwise.
 LIGHT = ("dispatcher",)
 OWN_PROCESS = ("validator", "projector")
@@ -85,12 +88,21 @@ def start(child: Child, state: StateDir, now: float, extra: tuple[str, ...] = ()
     env = os.environ | {"PYTHONUNBUFFERED": "1", "NUMBA_NUM_THREADS": "1"}
     # The web stops when its standard input closes: a new watchdog starts it anew instead of taking it over.
     stdin = subprocess.PIPE if child.kind == "web" else subprocess.DEVNULL
-    with out_path.open("ab") as out:
+    with _output(out_path) as out:
         popen = subprocess.Popen(
             [sys.executable, *child.arguments, *extra],
             stdin=stdin, stdout=out, stderr=out, start_new_session=True, env=env,
         )  # fmt: skip
     take(child, Process(this_process(child.name, popen.pid), popen), now)
+
+
+def _output(path: Path) -> IO[bytes]:
+    """Where what an agent says beside its log goes; nowhere while the disk has no room for it."""
+    try:
+        return path.open("ab")
+    except OSError as e:
+        log.error("%s cannot be written: %s", path, e)
+        return open(os.devnull, "ab")
 
 
 def take(child: Child, process: Process, now: float) -> None:

@@ -63,8 +63,12 @@ class Recorder:
             time=self.now(),
         )
         self._waiting.append(event)
-        with self._untold.open("ab") as f:
-            f.write(encode_event(event) + b"\n")
+        try:
+            with self._untold.open("ab") as f:
+                f.write(encode_event(event) + b"\n")
+        except OSError as e:
+            # It is still told, if only the watchdog lives until the bus is back.
+            log.error("%s cannot be written: %s", self._untold, e)
         self._more.set()
 
     async def run(self) -> None:
