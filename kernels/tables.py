@@ -151,8 +151,7 @@ class TouchTables:
             self._slots.clear()
             self._slot_of[:] = -1
             self._used = 0
-        # Of levels used as much the one that was met first comes first.
-        wanted.sort(key=lambda v: (-walked[v], v))
+        wanted.sort(key=lambda v: (-walked[v], self._keys[v]))
         chosen: list[Key] = []
         room = self._most - self._used
         for key in [self._keys[v] for v in wanted]:
