@@ -20,7 +20,16 @@ from domain.specs import Window
 from kernels.bitmaps import BITMAP_BYTES, RuleBits, fill_enterable, row_words
 from kernels.blocks import SHIFTS
 from kernels.hop import hop_batch
-from kernels.lanes import GENOMES_LISTED, LANES, PLAN_COLUMNS, TILE, hop_in_lanes, mark_lanes, room_for_hops
+from kernels.lanes import (
+    GENOMES_LISTED,
+    HOPS_LISTED,
+    LANES,
+    PLAN_COLUMNS,
+    TILE,
+    hop_in_lanes,
+    mark_lanes,
+    room_for_hops,
+)
 from kernels.layout import operands_of, rule_records
 from kernels.plain import PlainEvaluator
 from kernels.population import Population
@@ -46,7 +55,8 @@ class CompiledEvaluator(PlainEvaluator):
     """Implements `kernels.protocol.Evaluator`; raises BadInput for candles, costs, genomes or windows out of range.
 
     `threads` cores are used. `table_bytes` and `bitmap_bytes` bound what is kept between calls; a table is built for a
-    level once `worth` genomes have walked the dataset with it. `tile`: candles that lanes walk together, a multiple of 4,096.
+    level once `worth` genomes have walked the dataset with it. `tile`: candles that lanes walk together, a multiple of 4,096;
+    `hops`: how many they list before they are settled.
     """
 
     def __init__(
@@ -59,11 +69,12 @@ class CompiledEvaluator(PlainEvaluator):
         worth: float = WORTH,
         shifts: tuple[int, int] = SHIFTS,
         tile: int = TILE,
+        hops: int = HOPS_LISTED,
     ) -> None:
         super().__init__(candles, execution)
         c = self._candles
         self._threads = max(1, threads)
-        self._tile = tile
+        self._tile, self._hops = tile, hops
         self._bits = RuleBits(len(c), bitmap_bytes)
         self._enterable = np.zeros(self._bits.bits.shape[1], dtype=np.uint64)
         fill_enterable(c.time_ms, self._costs.granularity_ms, self._costs.max_missing, self._enterable)
@@ -172,7 +183,7 @@ class CompiledEvaluator(PlainEvaluator):
         """`words` and `returns`, which serve every kernel, then the further scratch of `lanes.hop_in_lanes`. Memory is touched
         as far as it is used."""
         words = np.zeros((max(5, 2 * LANES), row_words(len(self._candles))), dtype=np.uint64)
-        room = room_for_hops(longest)
+        room = room_for_hops(longest, self._hops)
         return (
             words,
             np.empty(longest),
@@ -207,7 +218,7 @@ class CompiledEvaluator(PlainEvaluator):
             while done < len(order):
                 done += kernel(
                     order[done:], records, index, place, factors, slots, sizes, self._bits.bits, self._enterable, touch.tables,
-                    touch.fills, self._sizes.tables, *common, self._tile, words[:LANES],
+                    touch.fills, self._sizes.tables, *common, self._tile, self._hops, words[:LANES],
                     words[LANES : 2 * LANES], *of_lanes, returns, rows,
                 )  # fmt: skip
         else:
