@@ -41,17 +41,16 @@ def cutler_rsi(close, period, out):
     losses = np.int64(0)
     out[0] = np.nan
     for t in range(1, len(close)):
+        # Whether a price rose is a coin toss: the greater of two is no branch.
         change = close[t] - close[t - 1]
-        if change > 0:
-            gains += change
-        else:
-            losses -= change
+        gain = max(change, 0)
+        gains += gain
+        losses += gain - change
         if t > period:
             old = close[t - period] - close[t - period - 1]
-            if old > 0:
-                gains -= old
-            else:
-                losses += old
+            gain = max(old, 0)
+            gains -= gain
+            losses -= gain - old
         if t < period:
             out[t] = np.nan
         elif gains + losses == 0:

@@ -151,6 +151,7 @@ def daily_marks(trades, count, costs, time_ms, close, start, stop, out):
     are not. A day without candles repeats the day before.
     """
     first_day = time_ms[start] // DAY_MS
+    day, next_day_ms = first_day, (first_day + 1) * DAY_MS
     equity = costs[0].start_equity
     done = 0
     filled = 0
@@ -158,8 +159,10 @@ def daily_marks(trades, count, costs, time_ms, close, start, stop, out):
         while done < count and trades[done].exit_index <= c:
             equity = trades[done].equity_after
             done += 1
-        day = time_ms[c] // DAY_MS
-        if c + 1 < stop and time_ms[c + 1] // DAY_MS == day:
+        if time_ms[c] >= next_day_ms:
+            day = time_ms[c] // DAY_MS
+            next_day_ms = (day + 1) * DAY_MS
+        if c + 1 < stop and time_ms[c + 1] < next_day_ms:
             continue
         mark = equity
         if done < count and trades[done].entry_index <= c:
