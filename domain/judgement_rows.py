@@ -154,9 +154,7 @@ def campaign_rows(j: Judgement) -> list[Row]:
         ),
         Row(
             "Does the best beat buy & hold?",
-            f"p = {share(j.spa)} (SPA), {share(j.reality_check)} (reality check)"
-            if j.spa is not None
-            else "not known",
+            f"p = {share(j.spa)} (SPA), {share(j.reality_check)} (reality check)" if j.spa is not None else "not known",
             f"at most {j.alpha:g}",
             None if j.spa is None else j.spa <= j.alpha,
             "How likely the best of as many without any edge would lead buy & hold by as much, over the same days.",

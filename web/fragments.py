@@ -10,7 +10,7 @@ from projections import queries, ranking
 from projections.live import agent_rows, worker_rows
 from projections.progress import answered_of, campaign_counts, open_campaigns, work_of
 from projections.queries import Json
-from web.histogram import drawing
+from web.histogram import drawing, earning
 from web.live import Now
 
 Params = dict[str, str]
@@ -156,15 +156,13 @@ def _results(con: sqlite3.Connection, now: Now, params: Params) -> Json:
     measured = proven or (best[0] if best else None)
     hold = measured["benchmark"]["fitness_return"] if measured else None
     found = c["distribution"] if c else None
-    enough = found["enough"] if found else {"first": 0, "counts": []}
     return {
         "c": c,
         "best": best,
         "hold": hold,
         "shown": FRONT_SHOWN,
         "picture": drawing(found, hold, c["proven"]["objective"] if c and c["proven"] else None) if found else None,
-        # From +0.1 % on, as a bin of 0.1 % knows no more; those at 0 have earned nothing.
-        "earning": sum(n for at, n in enumerate(enough["counts"], enough["first"]) if at > 0),
+        "earning": earning(found) if found else 0,
     }
 
 

@@ -8,8 +8,8 @@ import msgspec
 from bus.client import Stored
 from bus.messages import Claim
 from domain.errors import BadInput
-from domain.genome import canonical_genome, genome_id, validate_genome
 from domain.gathered import merged_front
+from domain.genome import canonical_genome, genome_id, validate_genome
 from domain.metrics import TIER1, TIER2, Figures
 from domain.results import FRONT_MOST, Find, FrontPoint, ReplicaResult
 

@@ -8,7 +8,14 @@ from domain.judgement_rows import beside_rows, campaign_rows, gate_rows, stands_
 from tests.support.made import example
 
 S: StrategyJudgement = replace(
-    example(StrategyJudgement), p_value=0.05, dsr=0.97, look_ahead="", failed=(), passed=True, min_trl_days=20.0, days=25
+    example(StrategyJudgement),
+    p_value=0.05,
+    dsr=0.97,
+    look_ahead="",
+    failed=(),
+    passed=True,
+    min_trl_days=20.0,
+    days=25,
 )
 J: Judgement = replace(
     example(Judgement), alpha=0.05, dsr_wanted=0.95, nulls_asked=19, null_bests=(0.1,) * 19, strategies=(S,)
@@ -33,7 +40,9 @@ def test_each_gate_shows_its_figure_and_whether_it_was_passed(
     assert [r.passed for r in rows] == [g not in failed for g in (GATE_NULLS, GATE_DSR, GATE_LOOK_AHEAD)]
     assert [r.wanted for r in rows] == ["at most 0.05", "at least 0.95", "no"]
     assert all(r.hint for r in rows)
-    assert rows[0].figure == ("no repetitions were validated, of 19 asked for" if s.p_value is None else f"p = {s.p_value:.3f}")
+    assert rows[0].figure == (
+        "no repetitions were validated, of 19 asked for" if s.p_value is None else f"p = {s.p_value:.3f}"
+    )
     assert rows[2].figure == (s.look_ahead or "no")
 
 
@@ -75,5 +84,7 @@ def test_marks_follow_the_figures() -> None:
     assert named(rows, "Neighbours").passed is True
     assert named(rows, "Days that").passed is True
     assert named(beside_rows(J, replace(s, min_trl_days=None)), "Days that").passed is False
-    whole = campaign_rows(replace(J, pbo=0.3, spa=0.01, min_btl_years=5.0, fitness_years=0.3, trials=9, hold_out_looks=0))
+    whole = campaign_rows(
+        replace(J, pbo=0.3, spa=0.01, min_btl_years=5.0, fitness_years=0.3, trials=9, hold_out_looks=0)
+    )
     assert [r.passed for r in whole] == [False, True, False, None, True]

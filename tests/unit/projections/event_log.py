@@ -114,7 +114,9 @@ def answer(log: EventLog, campaign: str, unit: str, replica: int, slot: str, dig
     log.add(ReplicaAnswered(campaign, replica, "box", slot, f"box.{slot}", 1, digest, counts, 100, 5, 1.25, None), unit)
 
 
-def point(threshold: int, objective: float, sharpe: float | None = 0.1, drawdown: float = 0.2, trades: int = 50) -> FrontPoint:
+def point(
+    threshold: int, objective: float, sharpe: float | None = 0.1, drawdown: float = 0.2, trades: int = 50
+) -> FrontPoint:
     g = genome(threshold)
     return FrontPoint(g, genome_id(g), objective, sharpe, drawdown, trades)
 

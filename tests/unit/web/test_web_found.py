@@ -1,5 +1,6 @@
 """What a campaign found and what that is worth, on the pages: front, distribution, proof, gates, figures as a portfolio."""
 
+import itertools
 import math
 import re
 from pathlib import Path
@@ -78,18 +79,26 @@ async def test_the_front_of_a_campaign_is_a_table_in_words(services: Services, t
     assert "The 20 highest returns of 23 on the front" in text
     assert text.index("RSI(14) is below 21") < text.index("RSI(14) is below 40")
     assert "RSI(14) is below 41" not in text
-    assert f'/strategies/{strategy_id(find(25, 0.1).genome_id, spec().search)}"' in html, "a find of the front is linked"
+    assert f'/strategies/{strategy_id(find(25, 0.1).genome_id, spec().search)}"' in html, (
+        "a find of the front is linked"
+    )
     async with browser(services) as client:
         found = (await client.get("/api/campaigns/c1")).json()
     assert len(found["front"]) == 23
-    assert found["front"][0]["objective"] == 0.29
+    assert found["front"][0]["objective"] == pytest.approx(0.29)
 
 
 def judged(log: EventLog, **changes: object) -> str:
     """The campaign of the fixture finishes and is judged; returns the strategy."""
     log.add(CampaignFinished("cd" * 32, 2, 0, 0, 77), "c1")
     id = strategy_id(find(30, 0.02).genome_id, spec().search)
-    values = {"strategy": id, "passed": False, "failed": ("deflated Sharpe ratio",), "look_ahead": "", "walk_return": -0.0125}
+    values = {
+        "strategy": id,
+        "passed": False,
+        "failed": ("deflated Sharpe ratio",),
+        "look_ahead": "",
+        "walk_return": -0.0125,
+    }
     s = replace(example(StrategyJudgement), **values | changes)
     log.add(CampaignJudged(replace(example(Judgement), strategies=(s,))), "c1")
     return id
@@ -105,7 +114,10 @@ async def test_the_judgement_is_a_sentence_and_a_table_of_gates(
         text = text_of(await page(services, path))
         assert "Is it better than luck?" in text
         assert ("better than luck, as far as these candles can tell" in text) == (passed and "strategies" in path)
-        gates = [text.index(q) for q in ("Does luck find as much?", "Do unseen candles confirm it?", "Does it see the future?")]
+        gates = [
+            text.index(q)
+            for q in ("Does luck find as much?", "Do unseen candles confirm it?", "Does it see the future?")
+        ]
         assert gates == sorted(gates)
         assert text.count("✕ not passed") == (0 if passed else 1)
         assert text.count("✓ passed") >= (3 if passed else 2)
@@ -139,7 +151,10 @@ async def test_a_strategy_shows_its_portfolio_figures_beside_buy_and_hold(empty:
     text = text_of(await page(empty, f"/strategies/{id}/curves?range=walk_forward")).replace("&amp;", "&")
     reference = ReferenceEvaluator(candles, s.search.execution)
     shown = [against_holding(reference, genome(40), span(s.search, name)) for name in ("fitness", "walk_forward")]
-    for label, key in (("Fees paid in quote currency", "fees"), ("Profit factor gained for each unit lost", "profit_factor")):
+    for label, key in (
+        ("Fees paid in quote currency", "fees"),
+        ("Profit factor gained for each unit lost", "profit_factor"),
+    ):
         cells = " ".join(words.number(figures[key], 2) for both in shown for figures in both)
         assert f"{label} {cells}" in text
     assert "Returns by month" in text
@@ -189,13 +204,13 @@ def test_bars_hold_every_strategy_once_and_nothing_else(few: Histogram, enough: 
     bars = bars_of(d)
     assert 1 <= len(bars) <= MOST_BARS
     assert (sum(b.few for b in bars), sum(b.enough for b in bars)) == (sum(few.counts), sum(enough.counts))
-    for before, after in zip(bars, bars[1:], strict=False):
+    for before, after in itertools.pairwise(bars):
         assert before.high == after.low
     picture = drawing(d, 0.0, 0.002)
     assert picture is not None
     assert max(max(up, down) for _, _, up, down, _ in picture.rects) == pytest.approx(TALL)
     for x, wide, up, down, i in picture.rects:
-        assert LEFT <= x
+        assert x >= LEFT
         assert x + wide <= LEFT + WIDTH + 0.01
         assert (up > 0, down > 0) == (bars[i].enough > 0, bars[i].few > 0)
 
@@ -220,7 +235,11 @@ def test_a_line_stands_where_its_return_is_and_nowhere_outside() -> None:
         (Sizing(fraction_bps=10_000), 1, ""),
         (Sizing("fixed", amount=250.0), 1, "a fixed 250.00 to work, however large"),
         (Sizing("kelly", 2000, kelly=Kelly(5000, 500, 20)), 1, "follows from its closed trades, at most 20.0_%"),
-        (Sizing("volatility", 5000, volatility=VolatilityTarget(2000, 50)), 2, "the volatility before it, at most 100.0_%"),
+        (
+            Sizing("volatility", 5000, volatility=VolatilityTarget(2000, 50)),
+            2,
+            "the volatility before it, at most 100.0_%",
+        ),
     ],
 )
 def test_what_a_trade_puts_to_work_is_a_cap_where_the_size_follows_from_the_past(
