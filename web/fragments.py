@@ -10,10 +10,12 @@ from projections import queries, ranking
 from projections.live import agent_rows, worker_rows
 from projections.progress import answered_of, campaign_counts, open_campaigns, work_of
 from projections.queries import Json
+from web.histogram import drawing, earning
 from web.live import Now
 
 Params = dict[str, str]
 UNITS_A_PAGE, STRATEGIES_A_PAGE, CAMPAIGNS_A_PAGE, MAP_UNITS = 100, 25, 50, 600
+FRONT_SHOWN = 20
 
 
 class Fragment(NamedTuple):
@@ -143,8 +145,25 @@ def _campaign(con: sqlite3.Connection, now: Now, params: Params) -> Json:
     c = queries.campaign(con, params["id"])
     if c is None:
         return {"c": None}
+    return {"c": c | progress_of(con, now, c), "map": _unit_map(con, params["id"])}
+
+
+def _results(con: sqlite3.Connection, now: Now, params: Params) -> Json:
+    """What the campaign found, and what that is worth; `hold` is buy & hold over its fitness candles."""
+    c = queries.campaign(con, params["id"])
     best = ranking.of_campaign(con, params["id"], 5)
-    return {"c": c | progress_of(con, now, c), "map": _unit_map(con, params["id"]), "best": best}
+    proven = ranking.strategy(con, c["proven"]["strategy"]) if c and c["proven"] else None
+    measured = proven or (best[0] if best else None)
+    hold = measured["benchmark"]["fitness_return"] if measured else None
+    found = c["distribution"] if c else None
+    return {
+        "c": c,
+        "best": best,
+        "hold": hold,
+        "shown": FRONT_SHOWN,
+        "picture": drawing(found, hold, c["proven"]["objective"] if c and c["proven"] else None) if found else None,
+        "earning": earning(found) if found else 0,
+    }
 
 
 def _unit_map(con: sqlite3.Connection, campaign: str) -> list[tuple[int, str]]:
@@ -199,6 +218,7 @@ FRAGMENTS: dict[str, Fragment] = {
     "workers": Fragment(_workers, live=True),
     "campaigns": Fragment(_campaigns, live=True),
     "campaign": Fragment(_campaign, live=True),
+    "results": Fragment(_results),
     "units": Fragment(_units, live=True),
     "ten": Fragment(_ten),
     "leaders": Fragment(_leaders),
@@ -209,7 +229,7 @@ PAGES: dict[str, tuple[str, ...]] = {
     "overview": ("tiles", "running", "best", "top"),
     "workers": ("workers",),
     "campaigns": ("campaigns",),
-    "campaign": ("campaign", "units"),
+    "campaign": ("campaign", "results", "units"),
     "leaderboard": ("ten", "leaders"),
     "strategy": ("stage",),
     "form": (),
