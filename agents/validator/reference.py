@@ -7,7 +7,6 @@ from collections.abc import Callable
 
 from domain.candles import Candles
 from domain.errors import BadInput
-from domain.execution import ExecutionModel
 from domain.hashing import content_hash, sha256_hex
 from domain.results import Find, UnitOutcome
 from domain.specs import SearchSpec
@@ -16,6 +15,8 @@ from kernels.evolution.finds import find_for
 from kernels.evolution.null import null_outcome
 from kernels.evolution.ranking import fitness_of, measure
 from kernels.evolution.state import Candidate, genome_key
+from kernels.joint import joint
+from kernels.protocol import Evaluator
 from kernels.reference import ReferenceEvaluator
 from kernels.statistics.candles import bootstrap_candles
 
@@ -29,8 +30,8 @@ class Reference:
     def __init__(self, load: Callable[[str], Candles]) -> None:
         self._load = load
         self._lock = threading.Lock()
-        self._key: tuple[str, ExecutionModel] | None = None
-        self._evaluator: ReferenceEvaluator | None = None
+        self._key = ""
+        self._evaluator: Evaluator | None = None
         self._cache: OrderedDict[str, str] = OrderedDict()
 
     def disagreement(self, outcome: UnitOutcome, spec: SearchSpec, task: Task) -> str:
@@ -66,9 +67,10 @@ class Reference:
     def _figures(self, find: Find, spec: SearchSpec) -> str:
         key = content_hash([find.genome, spec])
         if key not in self._cache:
-            if self._key != (spec.dataset, spec.execution) or self._evaluator is None:
-                self._evaluator = ReferenceEvaluator(self._load(spec.dataset), spec.execution)
-                self._key = (spec.dataset, spec.execution)
+            market_key = content_hash([(m.dataset, m.execution) for m in spec.markets])
+            if self._key != market_key or self._evaluator is None:
+                self._evaluator = joint([ReferenceEvaluator(self._load(m.dataset), m.execution) for m in spec.markets])
+                self._key = market_key
             self._cache[key] = content_hash(find_for(find.genome, spec, self._evaluator))
             if len(self._cache) > CACHE:
                 self._cache.popitem(last=False)
