@@ -80,16 +80,16 @@ def _at_the_same_times(windows: Windows, there: Timed, here: Timed, purge: int |
             f"only {found} of its candles lie in the fitness range of the dataset that it is searched with; at least "
             f"{MIN_FITNESS} are needed"
         )
+    n, held = len(here.time_ms), windows.hold_out
+    opens = there.range_of(held)[0] if held.start < held.stop else int(here.time_ms[-1]) + here.step_ms
+    kept = Window(int(np.searchsorted(here.time_ms, opens)), n)
     walk: tuple[Window, ...] = ()
     if windows.walk_forward:
         first, last = windows.walk_forward[0].start, windows.walk_forward[-1].stop
         whole = here.within(*there.range_of(Window(first, last)))
         start = max(whole.start, fitness[-1].stop + gap_after(whole.stop - fitness[-1].stop, purge))
-        walk = walk_windows(start, whole.stop - embargo, len(windows.walk_forward))
-    n = len(here.time_ms)
-    held = windows.hold_out
-    opens = there.range_of(held)[0] if held.start < held.stop else int(here.time_ms[-1]) + here.step_ms
-    return Windows(fitness, walk, Window(int(np.searchsorted(here.time_ms, opens)), n))
+        walk = walk_windows(start, min(whole.stop, kept.start - embargo), len(windows.walk_forward))
+    return Windows(fitness, walk, kept)
 
 
 def fitted_on_the_future(search: SearchSpec, timed: Sequence[Timed]) -> str:
