@@ -128,10 +128,8 @@ class CompiledEvaluator(PlainEvaluator):
 
     def _combine(
         self, population: Population
-    ) -> tuple[
-        NDArray[np.int64], NDArray[np.int64], NDArray[np.float64], NDArray[np.int64], NDArray[np.float64]
-    ]:
-        """(the combination (G,) of every genome; of every combination: one genome, its factors and levels (R, 8), its genomes)."""
+    ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64], NDArray[np.int64], NDArray[np.float64]]:
+        """(combination (G,) of every genome; of every combination: one genome, its factors and levels (R, 8), its genomes)."""
         known = self._combinations.count
         afresh, (numbers, example, place), uses = self._combinations.number(population.records)
         if afresh:

@@ -14,6 +14,7 @@ from domain.errors import BadInput
 from domain.judgement import Judgement
 from domain.judgement_rows import campaign_rows, gate_rows, stands_out
 from domain.judgement_words import campaign_words
+from domain.markets import granularity_label
 from domain.specs import CampaignSpec
 from projections.agents import UNKNOWN_EXIT
 from projections.files import snapshot
@@ -22,14 +23,6 @@ from projections.gathered import distribution_of, front_of
 Json = dict[str, Any]
 UNIT_STATES = ("queued", "running", "waiting", "validated", "inconclusive", "parked")
 MAX_ROWS = 1_000_000
-
-
-def granularity_label(seconds: int) -> str:
-    """`5m` for 300, `1h`, `6h`, `1d`; `7s` for what is no whole minute."""
-    for unit, size in (("d", 86_400), ("h", 3_600), ("m", 60)):
-        if seconds and seconds % size == 0:
-            return f"{seconds // size}{unit}"
-    return f"{seconds}s"
 
 
 def rfc3339(ms: int) -> str:
@@ -91,6 +84,10 @@ def campaign_row(row: Json) -> Json:
         else None,
         "seed": int(row["seed"] or 0),
         "granularity": granularity_label(row["granularity_s"]),
+        "also": [
+            {"dataset": dataset, "venue": venue, "symbol": symbol, "granularity": granularity_label(seconds)}
+            for dataset, venue, symbol, seconds in (msgspec.json.decode(row["also"]) if row["also"] else ())
+        ],
         "distinct": row["distinct_by"],
     }
 

@@ -89,8 +89,9 @@ def _check_find(find: Find) -> None:
     validate_genome(find.genome)
     if genome_id(find.genome) != find.genome_id:
         raise BadInput("a find carries another genome's id")
-    windows = (*find.fitness, *find.walk_forward)
-    daily = (find.daily_fitness, find.daily_walk, find.hold_fitness, find.hold_walk)
+    parts = (find, *find.also)
+    windows = [w for p in parts for w in (*p.fitness, *p.walk_forward)]
+    daily = [d for p in parts for d in (p.daily_fitness, p.daily_walk, p.hold_fitness, p.hold_walk)]
     if not all(_named(w.tier1, _TIER1) for w in windows) or not all(_named(d, _TIER2) for d in daily):
         raise BadInput("a find carries figures that we do not know")
 

@@ -7,7 +7,6 @@ from collections.abc import Callable
 
 from domain.candles import Candles
 from domain.errors import BadInput
-from domain.execution import ExecutionModel
 from domain.hashing import content_hash, sha256_hex
 from domain.results import Find, FrontPoint, UnitOutcome
 from domain.specs import SearchSpec
@@ -16,6 +15,8 @@ from kernels.evolution.finds import find_for, front_point
 from kernels.evolution.null import null_outcome
 from kernels.evolution.ranking import fitness_of, measure
 from kernels.evolution.state import Candidate, genome_key
+from kernels.joint import fitness_counts, fitness_windows, joint
+from kernels.protocol import Evaluator
 from kernels.reference import ReferenceEvaluator
 from kernels.statistics.candles import bootstrap_candles
 
@@ -29,8 +30,8 @@ class Reference:
     def __init__(self, load: Callable[[str], Candles]) -> None:
         self._load = load
         self._lock = threading.Lock()
-        self._key: tuple[str, ExecutionModel] | None = None
-        self._evaluator: ReferenceEvaluator | None = None
+        self._key = ""
+        self._evaluator: Evaluator | None = None
         self._cache: OrderedDict[str, str] = OrderedDict()
 
     def disagreement(self, outcome: UnitOutcome, spec: SearchSpec, task: Task) -> str:
@@ -76,15 +77,16 @@ class Reference:
         """Fitness windows only: nothing else puts a genome on a front."""
 
         def computed() -> str:
-            table = self._evaluator_of(spec).tier1([point.genome], spec.windows.fitness)
-            return content_hash(front_point(point.genome, fitness_of(measure(table)[0])))
+            table = self._evaluator_of(spec).tier1([point.genome], fitness_windows(spec))
+            return content_hash(front_point(point.genome, fitness_of(measure(table, fitness_counts(spec))[0])))
 
         return self._kept(content_hash(["front", point.genome, spec]), computed)
 
-    def _evaluator_of(self, spec: SearchSpec) -> ReferenceEvaluator:
-        if self._key != (spec.dataset, spec.execution) or self._evaluator is None:
-            self._evaluator = ReferenceEvaluator(self._load(spec.dataset), spec.execution)
-            self._key = (spec.dataset, spec.execution)
+    def _evaluator_of(self, spec: SearchSpec) -> Evaluator:
+        key = content_hash([(m.dataset, m.execution) for m in spec.markets])
+        if self._key != key or self._evaluator is None:
+            self._evaluator = joint([ReferenceEvaluator(self._load(m.dataset), m.execution) for m in spec.markets])
+            self._key = key
         return self._evaluator
 
     def _kept(self, key: str, computed: Callable[[], str]) -> str:

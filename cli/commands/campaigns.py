@@ -42,7 +42,7 @@ def campaigns(args: common.Args) -> int:
         "parked",
         "trials",
     )
-    rows = [[r.get(c) for c in columns] for r in found]
+    rows = [[_symbol(r) if c == "symbol" else r.get(c) for c in columns] for r in found]
     common.print_table("Campaigns", columns, rows, "No campaign yet: `sluice mine --dataset …` opens one.")
     for r in found:
         if r["proven"]:
@@ -52,6 +52,10 @@ def campaigns(args: common.Args) -> int:
                 "fitness windows."
             )
     return 0
+
+
+def _symbol(row: queries.Json) -> str:
+    return f"{row['symbol']} and {len(row['also'])} more" if row["also"] else str(row["symbol"])
 
 
 def _show(args: common.Args) -> int:
@@ -66,6 +70,8 @@ def _show(args: common.Args) -> int:
         return 0
     market = f"{found['venue']} {found['symbol']} {found['granularity']}"
     print(f"Campaign {found['name'] or found['id'][:8]}: {found['state']}, {market}")
+    for other in found["also"]:
+        print(f"also on {other['venue']} {other['symbol']} {other['granularity']}, dataset {other['dataset'][:12]}")
     print(
         f"{found['validated']} of {found['units']} units validated ({found['nulls']} of them null repetitions), "
         f"{found['trials'] or found['evaluated']:,} rules tried"

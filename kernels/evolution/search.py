@@ -12,10 +12,11 @@ from kernels.evolution.breeding import MAX_STRENGTH, breed
 from kernels.evolution.choice import Chooser
 from kernels.evolution.finds import finds_for, front_point
 from kernels.evolution.operators import layout_of
-from kernels.evolution.ranking import OBJECTIVE, fitness_of, measure
+from kernels.evolution.ranking import COLUMNS, OBJECTIVE, fitness_of, measure
 from kernels.evolution.state import Candidate, Group, State, checkpoint_bytes, state_from_checkpoint
 from kernels.evolution.tried import Tried
 from kernels.integers import Coding, Rows, coding_of
+from kernels.joint import fitness_counts, fitness_windows
 from kernels.protocol import EncodedEvaluator, Evaluator
 
 #: Parts of what a generation breeds: systematic neighbours of the best, random newcomers (twice as many once it stalls),
@@ -43,9 +44,10 @@ class Search:
         packed: bytes = b"",
         space: Space | None = None,
     ) -> None:
-        """`state` and `packed`: from a checkpoint; `space`: instead of the spec's, for a trial on a part of it."""
+        """`evaluator`: of all the spec's markets (`kernels.joint`). `state` and `packed`: from a checkpoint; `space`: instead of the spec's, for a trial on a part of it."""
         validate_search(spec)
         self._spec, self._seed, self._evaluator = spec, seed, evaluator
+        self._windows, self._counts = fitness_windows(spec), fitness_counts(spec)
         self._encoded = evaluator if isinstance(evaluator, EncodedEvaluator) else None
         space = space or search_space(spec.grammar, spec.risk, spec.venue)
         if space.size() < spec.population:
@@ -173,14 +175,13 @@ class Search:
         first = self._tried.count
         self._tried.name(count)
         rows = self._tried.rows[first:count]
-        table = self._table(rows) if len(rows) else np.empty((0, len(self._spec.windows.fitness), 0))
-        return Group(np.arange(first, count), measure(table) if len(rows) else np.empty((0, 5)))
+        fits = measure(self._table(rows), self._counts) if len(rows) else np.empty((0, COLUMNS))
+        return Group(np.arange(first, count), fits)
 
     def _table(self, rows: Rows) -> NDArray[np.float64]:
-        windows = self._spec.windows.fitness
         if self._encoded is not None:
-            return self._encoded.tier1_of(self._coding.population(rows), windows)
-        return self._evaluator.tier1([self._coding.genome(row) for row in rows], windows)
+            return self._encoded.tier1_of(self._coding.population(rows), self._windows)
+        return self._evaluator.tier1([self._coding.genome(row) for row in rows], self._windows)
 
     def _candidates(self, group: Group) -> tuple[Candidate, ...]:
         tried = self._tried

@@ -16,7 +16,7 @@ from bus.messages import Claim
 from domain.errors import BadInput
 from domain.genome import Genome, Operand, Risk, Rule, RuleSet, canonical_genome, genome_id
 from domain.metrics import TIER1, TIER2
-from domain.results import Find, FrontPoint, ReplicaResult, UnitOutcome, WindowFigures
+from domain.results import Find, FrontPoint, MarketFigures, ReplicaResult, UnitOutcome, WindowFigures
 
 
 def answer(replica: int, owner: str, digest: str, counting: bool = True) -> Answer:
@@ -130,6 +130,15 @@ def with_find(**changes: Any) -> ReplicaResult:
     return result(msgspec.structs.replace(OUTCOME, finds=(msgspec.structs.replace(FIND, **changes),)))
 
 
+def further(**changes: Any) -> MarketFigures:
+    figures = MarketFigures("e" * 64, (WindowFigures(0, 9, T1),), (), T2, {}, T2, {})
+    return msgspec.structs.replace(figures, **changes)
+
+
+def test_a_find_on_several_datasets_is_read() -> None:
+    assert read_result(stored(SUBJECT, with_find(also=(further(),)))).outcome.finds[0].also == (further(),)
+
+
 @pytest.mark.parametrize(
     ("wrong", "why"),
     [
@@ -144,6 +153,8 @@ def with_find(**changes: Any) -> ReplicaResult:
         (with_find(genome_id="0" * 64), "another genome's id"),
         (with_find(daily_fitness={"x" * 1000: 1.0}), "figures that we do not know"),
         (with_find(fitness=(WindowFigures(0, 9, {"trades": 1}),)), "figures that we do not know"),
+        (with_find(also=(further(daily_walk={"x": 1.0}),)), "figures that we do not know"),
+        (with_find(also=(further(walk_forward=(WindowFigures(0, 9, {"trades": 1}),)),)), "figures that we do not know"),
         (with_find(genome=msgspec.structs.replace(GENOME, long=RuleSet())), "entry rules"),
     ],
 )
