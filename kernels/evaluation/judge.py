@@ -14,8 +14,8 @@ from domain.execution import ExecutionModel
 from domain.genome import Genome, canonical_genome
 from domain.hashing import content_hash, derived_seed
 from domain.judgement import Figure, Judgement, Range, StrategyJudgement, Stress
-from domain.metrics import T2
 from domain.markets import market_name
+from domain.metrics import T2
 from domain.results import Find, mean_return
 from domain.specs import Window, strategy_id
 from domain.tasks import space_of

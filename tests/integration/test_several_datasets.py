@@ -32,7 +32,9 @@ def spec_on_both(mine: Mine, units: int, also: tuple[Market, ...] = (), **fields
 
 async def registered(instance: Instance, bus: Bus, candles: Candles) -> str:
     """On the bus as by a person; the miners' caches do not have it."""
-    return await register_dataset(bus, DatasetStore(instance.state.root / "elsewhere"), candles, "test", instance.hosts[0])
+    return await register_dataset(
+        bus, DatasetStore(instance.state.root / "elsewhere"), candles, "test", instance.hosts[0]
+    )
 
 
 async def test_two_datasets_two_owners_one_verdict_and_the_digest_repeats(instance: Instance, mine: Mine) -> None:

@@ -129,7 +129,9 @@ def test_a_plan_once_carried_out_has_nothing_more_to_do(
 
 
 def asked(spec: CampaignSpec = SPEC, until: str = LATER) -> str:
-    return refusal(ev.CampaignRequested(spec, until, "me"), {MARKET.hash(): MARKET.info, FURTHER.hash(): FURTHER.info}, NOW)
+    return refusal(
+        ev.CampaignRequested(spec, until, "me"), {MARKET.hash(): MARKET.info, FURTHER.hash(): FURTHER.info}, NOW
+    )
 
 
 def with_search(**changes: Any) -> CampaignSpec:

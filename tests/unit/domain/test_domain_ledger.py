@@ -147,7 +147,9 @@ def test_a_further_dataset_is_looked_at_like_the_first() -> None:
 
 
 def test_the_hold_out_of_another_campaigns_further_dataset_counts_too() -> None:
-    half = msgspec.structs.replace(BOTH.also[0], windows=split_windows(10_000, 4_000))  # its hold-out: candles 9200 to 9999
+    half = msgspec.structs.replace(
+        BOTH.also[0], windows=split_windows(10_000, 4_000)
+    )  # its hold-out: candles 9200 to 9999
     other = CampaignSpec(msgspec.structs.replace(BOTH, also=(half,)), 1)
     eth = search(ETH, "b" * 64)
     late = msgspec.structs.replace(eth, windows=msgspec.structs.replace(eth.windows, fitness=(Window(0, 9_500),)))
