@@ -68,7 +68,10 @@ def campaign_words(j: Judgement) -> list[str]:
 
 
 def _first_alone(j: Judgement) -> str:
-    return f"The search also wanted it to hold up on {', '.join(j.also)}; all figures of this judgement are of {j.judged_on} alone."
+    others = ", ".join(j.also)
+    return (
+        f"The search also wanted it to hold up on {others}; all figures of this judgement are of {j.judged_on} alone."
+    )
 
 
 def nulls_words(j: Judgement, s: StrategyJudgement) -> str:

@@ -186,9 +186,9 @@ def _validate_also(s: SearchSpec) -> None:
         raise BadInput("an exhaustive search has one dataset: it cannot be had with further ones")
     spaces = [search_space(s.grammar, s.risk, venue) for venue in dict.fromkeys(m.venue for m in s.markets)]
     if any((x.directions, x.leverage) != (spaces[0].directions, spaces[0].leverage) for x in spaces):
+        venues = " and ".join(sorted({m.venue for m in s.markets}))
         raise BadInput(
-            f"the venues {' and '.join(sorted({m.venue for m in s.markets}))} allow other directions or leverage: what is found on one "
-            "could not be traded on the other"
+            f"the venues {venues} allow other directions or leverage: what is found on one could not be traded on the other"
         )
 
 
@@ -206,8 +206,8 @@ def validate_campaign(c: CampaignSpec) -> None:
             raise BadInput(f"{name} must be {low} to {high}, not {getattr(c, name)}")
     if c.search.also and c.nulls:
         raise BadInput(
-            "a search over several datasets has no null repetitions: series bootstrapped one by one lose what the datasets have in "
-            "common, and luck on all of them at once would look rarer than it is"
+            "a search over several datasets has no null repetitions: series bootstrapped one by one lose what the datasets have "
+            "in common, and luck on all of them at once would look rarer than it is"
         )
     if c.search.method == "sweep":
         space = search_space(c.search.grammar, c.search.risk, c.search.venue)

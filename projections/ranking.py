@@ -56,7 +56,8 @@ def shape(row: Json) -> Json:
     `metrics` holds the fitness figures (those of the closed trades at the top when there is one fitness window),
     `walk_forward` the same genome on candles that the search never saw, `benchmark` buy & hold over both ranges
     (`fitness_return`, and `return` over the walk-forward range). `objective` is what the search ranked it by: of a search
-    over several datasets the mean over all of them, whose figures stand in `also`. `proven`: an exhaustive campaign of which this is the best.
+    over several datasets the mean over all of them, the others' figures stand in `also`. `proven`: an exhaustive campaign of
+    which this is the best.
     """
     find = msgspec.json.decode(row["find"], type=Find)
     fitness, walks = _windows(find.fitness), _windows(find.walk_forward)

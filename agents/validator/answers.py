@@ -11,7 +11,7 @@ from domain.errors import BadInput
 from domain.gathered import merged_front
 from domain.genome import canonical_genome, genome_id, validate_genome
 from domain.metrics import TIER1, TIER2, Figures
-from domain.results import FRONT_MOST, Find, FrontPoint, ReplicaResult
+from domain.results import FRONT_MOST, Find, FrontPoint, MarketFigures, ReplicaResult
 
 _HASH = re.compile(r"[0-9a-f]{64}")
 _COUNT = 2**53
@@ -89,7 +89,7 @@ def _check_find(find: Find) -> None:
     validate_genome(find.genome)
     if genome_id(find.genome) != find.genome_id:
         raise BadInput("a find carries another genome's id")
-    parts = (find, *find.also)
+    parts: tuple[Find | MarketFigures, ...] = (find, *find.also)
     windows = [w for p in parts for w in (*p.fitness, *p.walk_forward)]
     daily = [d for p in parts for d in (p.daily_fitness, p.daily_walk, p.hold_fitness, p.hold_walk)]
     if not all(_named(w.tier1, _TIER1) for w in windows) or not all(_named(d, _TIER2) for d in daily):

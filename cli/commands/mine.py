@@ -30,7 +30,7 @@ def add(sub: argparse._SubParsersAction) -> None:  # type: ignore[type-arg]
     p = sub.add_parser("mine", parents=[common.options()], help="search for strategies on a dataset")
     p.add_argument("--dataset", required=True, help="id, start of an id, or venue_SYMBOL_5m")
     p.add_argument(
-        "--also", action="append", default=[], metavar="DATASET",
+        "--also", action="append", default=None, metavar="DATASET",
         help="search for what holds up on this dataset too: all have the same weight in the objective (may be repeated)",
     )  # fmt: skip
     p.add_argument("--units", type=int, default=None, help="searches with seeds of their own (default 8)")
@@ -81,7 +81,7 @@ def add(sub: argparse._SubParsersAction) -> None:  # type: ignore[type-arg]
 async def mine(args: common.Args) -> int:
     async with common.admin(args) as bus:
         digest, info = await find_dataset(bus, args.dataset)
-        further = [await find_dataset(bus, name) for name in args.also]
+        further = [await find_dataset(bus, name) for name in args.also or ()]
         times = [await _times(bus, d, args) for d in (digest, *(d for d, _ in further))] if further else []
         specs = [_spec(digest, info, args, windows, name, further, times) for name, windows in _folds(info, args)]
         if args.estimate:

@@ -77,7 +77,8 @@ def show(args: common.Args) -> int:
     if found["also"]:
         print(
             f"It was searched for on {1 + len(found['also'])} datasets at once: mean fitness return of all "
-            f"{common.percent(found['objective'])}. It is a strategy of {own}; the others are evidence, and promote nothing there."
+            f"{common.percent(found['objective'])}. It is a strategy of {own}; the others are evidence, and promote "
+            "nothing there."
         )
     print(
         f"Found among {found['trials'] or 'an unknown number of'} trials on this dataset: "

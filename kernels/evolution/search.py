@@ -44,7 +44,8 @@ class Search:
         packed: bytes = b"",
         space: Space | None = None,
     ) -> None:
-        """`evaluator`: of all the spec's markets (`kernels.joint`). `state` and `packed`: from a checkpoint; `space`: instead of the spec's, for a trial on a part of it."""
+        """`evaluator`: of all the spec's markets (`kernels.joint`). `state` and `packed`: from a checkpoint; `space`: instead of
+        the spec's, for a trial on a part of it."""
         validate_search(spec)
         self._spec, self._seed, self._evaluator = spec, seed, evaluator
         self._windows, self._counts = fitness_windows(spec), fitness_counts(spec)

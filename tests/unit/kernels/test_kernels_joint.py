@@ -6,12 +6,17 @@ import msgspec
 import numpy as np
 import pytest
 
+from agents.miner.work import Evaluators, Job
+from agents.validator.reference import Reference
 from domain.candles import Candles
 from domain.errors import BadInput
 from domain.genome import Genome
 from domain.grammar import search_space
+from domain.judgement_words import campaign_words, strategy_words
 from domain.specs import Market, SearchSpec, Window, split_windows
 from domain.tasks import Evolve, WorkItem
+from kernels.evaluation.judge import judge
+from kernels.evaluation.question import Question
 from kernels.evaluator import CompiledEvaluator
 from kernels.evolution.finds import find_for
 from kernels.evolution.ranking import fitness_of, measure
@@ -204,8 +209,6 @@ MARKETS_BUT_TIGHT = (MarketWindow(0, 1_800, 0), MarketWindow(0, 1_260, 2))
 
 
 def test_evaluators_of_a_search_share_the_memory_of_one_and_change_with_the_markets() -> None:
-    from agents.miner.work import Evaluators, Job
-
     kept = Evaluators()
     assert kept.get(SPEC) is None
     made = kept.make(SPEC, MARKETS)
@@ -232,3 +235,48 @@ def test_no_trade_on_one_dataset_is_no_objective() -> None:
     ]
     assert idle
     assert all(math.isnan(f.objective) and not f.eligible for f in idle)
+
+
+def test_the_reference_evaluates_every_dataset_again_and_notices_what_is_not_so() -> None:
+    """A lie about the last dataset is as bad as one about the first."""
+    loaded: list[str] = []
+    by_hash = {c.hash(): c for c in MARKETS}
+
+    def load(digest: str) -> Candles:
+        loaded.append(digest)
+        return by_hash[digest]
+
+    outcome = finished(Search(spec(generations=2), 5, joint(parts()))).outcome()
+    reference = Reference(load)
+    assert reference.disagreement(outcome, spec(generations=2), Evolve()) == ""
+    assert loaded == [c.hash() for c in MARKETS]
+    find = outcome.finds[-1]
+    last = find.also[-1]
+    for lie in (
+        msgspec.structs.replace(last, daily_walk=last.daily_walk | {"total_return": 9.0}),
+        msgspec.structs.replace(last, hold_fitness={}),
+        msgspec.structs.replace(last, dataset="0" * 64),
+    ):
+        forged = msgspec.structs.replace(find, also=(*find.also[:-1], lie))
+        told = msgspec.structs.replace(outcome, finds=(*outcome.finds[:-1], forged))
+        assert "other figures" in reference.disagreement(told, spec(generations=2), Evolve())
+    assert loaded == [c.hash() for c in MARKETS]
+
+
+def test_the_first_dataset_is_judged_alone_and_the_judgement_says_so() -> None:
+    """The same figures as of a search on the first dataset alone that found and tried the same."""
+    outcome = finished(Search(SPEC, 5, joint(parts()))).outcome()
+    question = Question(SPEC, 1, outcome.finds, outcome.sample, (), 0, 100, 3, 0)
+    judged = judge(question, MARKETS[0], CompiledEvaluator, 50)
+    assert (judged.judged_on, judged.also) == ("kraken BTC/USD 1h", ("kraken ETH/USD 1h", "kraken SOL/USD 1h"))
+    alone_spec = msgspec.structs.replace(SPEC, also=())
+    found = tuple(find_for(f.genome, alone_spec, CompiledEvaluator(MARKETS[0], EXECUTION)) for f in outcome.finds)
+    enough = tuple(
+        msgspec.structs.replace(f, enough_trades=g.enough_trades) for f, g in zip(found, outcome.finds, strict=True)
+    )
+    alone = judge(msgspec.structs.replace(question, search=alone_spec, finds=enough), MARKETS[0], CompiledEvaluator, 50)
+    assert msgspec.structs.replace(judged, judged_on="", also=()) == alone
+    for words in (campaign_words(judged), strategy_words(judged, judged.strategies[0])):
+        assert any("all figures of this judgement are of kraken BTC/USD 1h alone" in w for w in words)
+    assert "several datasets has no null repetitions" in campaign_words(judged)[0]
+    assert not any("all figures of this judgement" in w for w in campaign_words(alone))
