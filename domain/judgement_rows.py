@@ -177,7 +177,11 @@ def campaign_rows(j: Judgement) -> list[Row]:
         ),
         Row(
             "Is the hold-out still fresh?",
-            "nobody has looked" if not j.hold_out_looks else f"{j.hold_out_looks:,} looks",
+            "nobody has looked"
+            if not j.hold_out_looks
+            else "1 look"
+            if j.hold_out_looks == 1
+            else f"{j.hold_out_looks:,} looks",
             "no look",
             j.hold_out_looks == 0,
             "The last fifth of the candles can be asked once: whoever looks and then changes something has used it up.",

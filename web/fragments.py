@@ -15,7 +15,7 @@ from web.live import Now
 
 Params = dict[str, str]
 UNITS_A_PAGE, STRATEGIES_A_PAGE, CAMPAIGNS_A_PAGE, MAP_UNITS = 100, 25, 50, 600
-FRONT_SHOWN = 20
+FRONT_SHOWN, FRONT_MOST = 12, 100
 
 
 class Fragment(NamedTuple):
@@ -161,6 +161,7 @@ def _results(con: sqlite3.Connection, now: Now, params: Params) -> Json:
         "best": best,
         "hold": hold,
         "shown": FRONT_SHOWN,
+        "most": FRONT_MOST,
         "picture": drawing(found, hold, c["proven"]["objective"] if c and c["proven"] else None) if found else None,
         "earning": earning(found) if found else 0,
     }
@@ -180,7 +181,8 @@ def _units(con: sqlite3.Connection, now: Now, params: Params) -> Json:
         parts = [p.generation / max(1, p.generations) for p in now.of_unit(u["id"])]
         u["under_way"] = statistics.fmean(parts) if parts else None
         u["miners"] = [f"{p.host}.{p.slot}" for p in now.of_unit(u["id"])]
-    return {"units": found, "paging": at, "id": params["id"]}
+    method = con.execute("SELECT method FROM campaigns WHERE id = ?", (params["id"],)).fetchone()
+    return {"units": found, "paging": at, "id": params["id"], "sweep": method == ("sweep",)}
 
 
 def _leaders(con: sqlite3.Connection, now: Now, params: Params) -> Json:

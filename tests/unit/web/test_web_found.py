@@ -76,9 +76,10 @@ async def test_the_front_of_a_campaign_is_a_table_in_words(services: Services, t
     project(tmp_path / "views.sqlite", log.made)
     html = await page(services, "/campaigns/c1")
     text = text_of(html)
-    assert "The 20 highest returns of 23 on the front" in text
-    assert text.index("RSI(14) is below 21") < text.index("RSI(14) is below 40")
-    assert "RSI(14) is below 41" not in text
+    assert "The 12 highest returns of 23 on the front" in text
+    where = [text.index(f"RSI(14) is below {t}") for t in (21, 32)] + [text.index("The others")]
+    assert where == sorted(where)
+    assert text.index("RSI(14) is below 33") > where[-1]
     assert f'/strategies/{strategy_id(find(25, 0.1).genome_id, spec().search)}"' in html, (
         "a find of the front is linked"
     )
