@@ -17,7 +17,7 @@ from domain.metrics import TIER1
 from domain.specs import Window
 from kernels import summary
 from kernels.daily import tier2_row
-from kernels.indicators import compute_feature
+from kernels.indicators import compute_feature, exponential_means
 from kernels.layout import TRADE, decode_trade, encode_costs, operands_of, rule_records
 from kernels.population import SPANS, Numbering, Population
 from kernels.terms import BUY_AND_HOLD, DAY_MS, check_candles, check_window, costs_of
@@ -63,7 +63,16 @@ class FeatureMatrix:
             self.matrix = grown
         for operand in missing:
             self.rows[operand] = len(self.rows)
-            self._fill(operand, stop)
+        averages = [o for o in missing if o.kind == "ema"]
+        if len(averages) > 1:
+            periods, rows = (
+                np.array(v, dtype=np.int64) for v in zip(*((o.period, self.rows[o]) for o in averages), strict=True)
+            )
+            exponential_means(self._candles.close[:stop], periods, rows, self.matrix)
+            self._filled.update(dict.fromkeys(averages, stop))
+        for operand in missing:
+            if operand not in self._filled:
+                self._fill(operand, stop)
 
     def _fill(self, operand: Operand, stop: int) -> None:
         compute_feature(self._candles.head(stop), operand, self.matrix[self.rows[operand], :stop])
@@ -85,6 +94,7 @@ class PlainEvaluator:
         self._features = FeatureMatrix(self._candles)
         self._numbering = Numbering()
         self._scratch = np.empty(0, dtype=TRADE)
+        self._day_ends: NDArray[np.int64] | None = None
 
     @property
     def candles(self) -> Candles:
@@ -157,8 +167,19 @@ class PlainEvaluator:
         costs, time_ms, *_, close = self._market
         first, last = int(time_ms[window.start]) // DAY_MS, int(time_ms[window.stop - 1]) // DAY_MS
         equity = np.empty(last - first + 1)
-        summary.daily_marks(trades, len(trades), costs, time_ms, close, window.start, window.stop, equity)
+        ends = self._ends_of_days()
+        # The day of the window's last candle ends with it.
+        low, high = np.searchsorted(ends, (window.start, window.stop - 1))
+        some = ends[low : high + 1]
+        summary.daily_marks(trades, len(trades), costs, time_ms, close, some, window.start, window.stop, equity)
         return np.arange(first, last + 1, dtype=np.int64), equity
+
+    def _ends_of_days(self) -> NDArray[np.int64]:
+        """The last candle of every UTC day, ascending."""
+        if self._day_ends is None:
+            days = self._candles.time_ms // DAY_MS
+            self._day_ends = np.append(np.flatnonzero(days[1:] != days[:-1]), len(days) - 1)
+        return self._day_ends
 
     def tier2(self, genome: Genome, window: Window) -> NDArray[np.float64]:
         """Figures of the daily equity, shape (len(TIER2),); NaN where undefined."""

@@ -17,6 +17,8 @@ ENTRY_BYTES = 12
 #: A table pays once this many genomes have walked the whole dataset with its level: a stop's and a target's take as long to
 #: build as some four hundred walks without them.
 WORTH = 240.0
+#: Tables that room is made for at first: memory is touched as far as it is used.
+FIRST_ROWS = 32
 #: Candles times levels that one compiled call builds: below a quarter of a second.
 BUILD_VISITS = 10_000_000
 
@@ -92,6 +94,7 @@ class TouchTables:
     def forget_levels(self) -> None:
         """Number levels afresh, and count their uses from nothing; tables stay."""
         self._numbers: dict[Key, int] = {}
+        self._met: list[dict[float, int]] = [{} for _ in range(8)]
         self._keys: list[Key] = []
         self._uses, self._walked = np.zeros((64, 2)), np.zeros(64)
         self._slot_of = np.full(64, -1, dtype=np.int64)
@@ -103,10 +106,16 @@ class TouchTables:
     def levels_of(self, factors: NDArray[np.float64]) -> NDArray[np.int64]:
         """The numbers of the levels of `factors` (R, 8) as in `kernels.hop`, -1 where a level is off."""
         levels = np.full(factors.shape, -1, dtype=np.int64)
+        met = self._met
         for column in np.flatnonzero(factors.any(axis=0)).tolist():
-            values, inverse = np.unique(factors[:, column], return_inverse=True)
-            numbers = [self._number(key_of(column, v)) if v > 0.0 else -1 for v in values.tolist()]
-            levels[:, column] = np.array(numbers, dtype=np.int64)[inverse]
+            known = met[column]
+            numbers = []
+            for value in factors[:, column].tolist():
+                number = known.get(value)
+                if number is None:
+                    number = known[value] = self._number(key_of(column, value)) if value > 0.0 else -1
+                numbers.append(number)
+            levels[:, column] = numbers
         return levels
 
     def _number(self, key: Key) -> int:
@@ -156,10 +165,11 @@ class TouchTables:
         n = len(self._open)
         needed = self._used + sum(1 + k[2] for k in keys)
         if needed > len(self.tables):
-            grown = np.empty((needed, n), dtype=np.int32)
+            rows = min(max(needed, 2 * len(self.tables), FIRST_ROWS), max(needed, self._most))
+            grown = np.empty((rows, n), dtype=np.int32)
             grown[: self._used] = self.tables[: self._used]
             self.tables = grown
-            priced = np.empty((needed, n))
+            priced = np.empty((rows, n))
             priced[: self._used] = self.fills[: self._used]
             self.fills = priced
         groups: dict[tuple[int, bool, bool], list[tuple[float, int]]] = {}
