@@ -49,6 +49,19 @@ class Candles:
     def __len__(self) -> int:
         return self.info.candles
 
+    def head(self, n: int) -> "Candles":
+        """The first `n` candles, sharing memory with all of them."""
+        if n == len(self):
+            return self
+        part = Candles.__new__(Candles)
+        last_ms = int(self.time_ms[n - 1]) if n else self.info.first_ms
+        part.info = msgspec.structs.replace(self.info, candles=n, last_ms=last_ms)
+        part.ints = {name: column[:n] for name, column in self.ints.items()}
+        part.time_ms = part.ints["time_ms"]
+        for name in COLUMNS[1:]:
+            setattr(part, name, getattr(self, name)[:n])
+        return part
+
     def to_bytes(self) -> bytes:
         """Magic line, header line (canonical JSON), then the six little-endian int64 columns in order."""
         body = b"".join(self.ints[name].astype("<i8").tobytes() for name in COLUMNS)

@@ -124,7 +124,7 @@ def _hold_out_words(j: Judgement) -> str:
 def strategy_words(j: Judgement, s: StrategyJudgement) -> list[str]:
     """What is said of one strategy, a sentence each."""
     why = {
-        GATE_NULLS: "the null repetitions do not clear it",
+        GATE_NULLS: "the null repetitions do not clear it" if j.nulls_asked else "no null repetition was asked for",
         GATE_DSR: "walk-forward candles do not confirm it",
         GATE_LOOK_AHEAD: "it sees the future",
     }

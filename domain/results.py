@@ -78,6 +78,9 @@ class NullOutcome(msgspec.Struct, frozen=True):
     enough_trades: bool
 
 
+LOWEST_BIN, HIGHEST_BIN = -1001, 5000
+
+
 class Histogram(msgspec.Struct, frozen=True):
     """Exact counts of the objective in bins of 0.1 %: `counts[n]` genomes have
     (first + n) / 1000 <= objective < (first + n + 1) / 1000. Bin -1001 counts all below -100 %, bin 5000 all from +500 %."""
@@ -100,8 +103,16 @@ class Distribution(msgspec.Struct, frozen=True):
     enough: Histogram
 
     def adds_up(self) -> bool:
+        """Whether the figures can be those of one count of `evaluated` genomes, in bins that there are."""
+        for bins in (self.few, self.enough):
+            if bins.counts and not LOWEST_BIN <= bins.first <= HIGHEST_BIN + 1 - len(bins.counts):
+                return False
         counts = (self.without_objective, self.flagged, *self.few.counts, *self.enough.counts)
         return all(n >= 0 for n in counts) and sum(counts) == self.evaluated
+
+
+#: Members of a unit's front that are kept: the ends of every aim, then those with most room around them.
+FRONT_MOST = 16
 
 
 class FrontPoint(msgspec.Struct, frozen=True):

@@ -15,6 +15,8 @@ from kernels.jit import inlined, jit
 
 #: An intrinsic of numba: inside a kernel it takes the word alone.
 trailing_zeros: Any = numbers.trailing_zeros
+#: Rows that a store begins with: memory is touched as far as it is used.
+FIRST_ROWS = 512
 ONE = np.uint64(1)
 ALL = np.uint64(0xFFFF_FFFF_FFFF_FFFF)
 BITMAP_BYTES = 128 << 20
@@ -213,7 +215,7 @@ class RuleBits:
         self._used = 0
         self.most = max(LEAST_ROWS, limit // (8 * self._words))
         self.row_of = np.empty(0, dtype=np.int64)
-        self.bits = np.zeros((LEAST_ROWS, self._words), dtype=np.uint64)
+        self.bits = np.zeros((min(FIRST_ROWS, self.most), self._words), dtype=np.uint64)
         self._scratch = np.zeros(self._words, dtype=np.uint64)
 
     def missing(self, rules: list[Rule], wanted: NDArray[np.int64]) -> NDArray[np.int64]:

@@ -51,7 +51,7 @@ def tier2_row(equity: NDArray[np.float64], start_equity: float, traded: bool) ->
     After ruin (equity at or below 0) figures that rest on returns are NaN, as are ratios over a deviation of 0.
     """
     out = np.full(len(TIER2), math.nan)
-    series = [float(e) for e in equity]
+    series: list[float] = equity.tolist()
     n = len(series)
     out[T2["days"]] = n
     if not traded:

@@ -19,8 +19,18 @@ from domain.metrics import TIER1
 from domain.specs import Window
 from kernels.bitmaps import BITMAP_BYTES, RuleBits, fill_enterable, row_words
 from kernels.blocks import SHIFTS
+from kernels.combinations import Combinations
 from kernels.hop import hop_batch
-from kernels.lanes import GENOMES_LISTED, LANES, PLAN_COLUMNS, TILE, hop_in_lanes, mark_lanes, room_for_hops
+from kernels.lanes import (
+    GENOMES_LISTED,
+    HOPS_LISTED,
+    LANES,
+    PLAN_COLUMNS,
+    TILE,
+    hop_in_lanes,
+    mark_lanes,
+    room_for_hops,
+)
 from kernels.layout import operands_of, rule_records
 from kernels.plain import PlainEvaluator
 from kernels.population import Population
@@ -34,6 +44,8 @@ VISITS_PER_CALL = 10_000_000
 #: Parts of the work a thread: the last to finish keeps the others waiting for a part of its share alone.
 PARTS_A_THREAD = 4
 
+#: Genomes that the plain loop walks beyond the candles reached so far before these are reached.
+BEYOND = 64
 #: Bitmaps filled together: their operands must fit the feature matrix.
 RULES_AT_ONCE = 64
 #: Records, rules as rows of bitmaps, combination of every genome; of every combination: factors, slots, rows of sizes.
@@ -46,7 +58,8 @@ class CompiledEvaluator(PlainEvaluator):
     """Implements `kernels.protocol.Evaluator`; raises BadInput for candles, costs, genomes or windows out of range.
 
     `threads` cores are used. `table_bytes` and `bitmap_bytes` bound what is kept between calls; a table is built for a
-    level once `worth` genomes have walked the dataset with it. `tile`: candles that lanes walk together, a multiple of 4,096.
+    level once `worth` genomes have walked the dataset with it. `tile`: candles that lanes walk together, a multiple of 4,096;
+    `hops`: how many they list before they are settled.
     """
 
     def __init__(
@@ -59,16 +72,32 @@ class CompiledEvaluator(PlainEvaluator):
         worth: float = WORTH,
         shifts: tuple[int, int] = SHIFTS,
         tile: int = TILE,
+        hops: int = HOPS_LISTED,
     ) -> None:
         super().__init__(candles, execution)
-        c = self._candles
         self._threads = max(1, threads)
-        self._tile = tile
+        self._tile, self._hops = tile, hops
+        self._bytes, self._worth, self._shifts = (bitmap_bytes, table_bytes), worth, shifts
+        self._reach, self._beyond = 0, 0
+        self._free_scratch: list[tuple[NDArray[Any], ...]] = []
+
+    def reach_to(self, stop: int) -> None:
+        """Hold what the fast path needs of the candles before `stop`: those of a search's fitness windows first, all of them
+        once anybody looks further. Rules and levels look at a window's candles and earlier ones alone: no bit changes."""
+        if stop <= self._reach:
+            return
+        self._reach = len(self._candles) if self._reach else stop
+        self._head = c = self._candles.head(self._reach)
+        bitmap_bytes, table_bytes = self._bytes
         self._bits = RuleBits(len(c), bitmap_bytes)
         self._enterable = np.zeros(self._bits.bits.shape[1], dtype=np.uint64)
         fill_enterable(c.time_ms, self._costs.granularity_ms, self._costs.max_missing, self._enterable)
-        self._touch = TouchTables(c, self._costs.tick_scale, self._costs.slippage_frac, table_bytes, worth, shifts)
-        self._sizes = SizeTables(c.open, self._market[0], worth)
+        terms = (self._costs.tick_scale, self._costs.slippage_frac)
+        self._touch = TouchTables(c, *terms, table_bytes, self._worth, self._shifts)
+        self._sizes = SizeTables(c.open, self._market[0], self._worth)
+        self._combinations = Combinations()
+        self._levels, self._factors_of = np.empty((0, 8), dtype=np.int64), np.empty((0, 8))
+        self._free_scratch.clear()
 
     def tier1_of(self, population: Population, windows: Sequence[Window]) -> NDArray[np.float64]:
         """Closed-trade figures of encoded genomes, shape (G, W, len(TIER1)); NaN where undefined."""
@@ -78,22 +107,46 @@ class CompiledEvaluator(PlainEvaluator):
         out = np.empty((len(windows), len(population), len(TIER1)))
         if not out.size:
             return np.empty((len(population), len(windows), len(TIER1)))
-        used, place = _combinations(population)
-        factors = self._factors(population.records[used])
-        walked = sum(w.stop - w.start for w in windows) / n
-        weights: NDArray[np.float64] = np.bincount(place, minlength=len(used)).astype(np.float64) * walked
-        slots = self._touch.slots_for(factors, weights)
-        sizes = self._sizes_of(population.records[used], weights)
+        last = max(w.stop for w in windows)
+        if last > self._reach > 0:
+            # What a search asks of its few finds is no reason to prepare candles that nothing else looks at.
+            self._beyond += len(population)
+            if self._beyond <= BEYOND:
+                return super().tier1_of(population, windows)
+        self.reach_to(last)
+        place, example, factors, levels, uses = self._combine(population)
+        weights = uses * (sum(w.stop - w.start for w in windows) / self._reach)
+        slots = self._touch.slots_of(levels, weights)
+        sizes = self._sizes_of(population.records[example], weights)
         # Genomes that share levels follow each other, so that their tables stay in the cache.
-        rank = np.empty(len(used), dtype=np.int64)
-        rank[np.lexsort(factors.T)] = np.arange(len(used))
+        rank = np.empty(len(factors), dtype=np.int64)
+        rank[np.lexsort(factors.T)] = np.arange(len(factors))
         order = np.argsort(rank[place], kind="stable")
         for part, index in self._with_bitmaps(population, order):
             self._run(part, (population.records, index, place, factors, slots, sizes), windows, out)
         return np.ascontiguousarray(out.transpose(1, 0, 2))
 
+    def _combine(
+        self, population: Population
+    ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64], NDArray[np.int64], NDArray[np.float64]]:
+        """(combination (G,) of every genome; of every combination: one genome, its factors and levels (R, 8), its genomes)."""
+        known = self._combinations.count
+        afresh, (numbers, example, place), uses = self._combinations.number(population.records)
+        if afresh:
+            known = 0
+            self._touch.forget_levels()
+        if known < self._combinations.count:
+            # New ones are numbered in the order in which they are met, as `numbers` lists what it has.
+            new = numbers >= known
+            factors = self._factors(population.records[example[new]])
+            self._factors_of = np.concatenate((self._factors_of[:known], factors))
+            self._levels = np.concatenate((self._levels[:known], self._touch.levels_of(factors)))
+        return place, example, self._factors_of[numbers], self._levels[numbers], uses
+
     def _sizes_of(self, records: NDArray[np.void], weights: NDArray[np.float64]) -> NDArray[np.int64]:
         """Rows of the tables of sizes for combinations (R,), -1 where there is none: then sizes are computed trade by trade."""
+        if not records["amount"].any():
+            return np.full(len(records), -1, dtype=np.int64)
         long = records["long_exit"] > records["long_entry"]
         keys = list(zip(long.tolist(), records["amount"].tolist(), records["leverage"].tolist(), strict=True))
         return self._sizes.rows_for(keys, weights.tolist())
@@ -133,7 +186,7 @@ class CompiledEvaluator(PlainEvaluator):
             for first in range(0, len(missing), RULES_AT_ONCE):
                 some = missing[first : first + RULES_AT_ONCE]
                 rules = [population.rules[i] for i in some.tolist()]
-                self._features.ensure(operands_of(rules))
+                self._features.ensure(operands_of(rules), self._reach)
                 self._bits.add(some, rule_records(rules, self._features.rows), self._features.matrix)
             yield part, self._bits.row_of[population.index]
 
@@ -153,26 +206,38 @@ class CompiledEvaluator(PlainEvaluator):
             for w, window in enumerate(windows):
                 jobs += [(kernel, some[i : i + step], window, out[w]) for i in range(0, len(some), step)]
         if self._threads == 1 or len(jobs) == 1:
-            scratch = self._new_scratch(longest)
+            scratch = self._take_scratch(longest)
             for job in jobs:
                 self._call(*job, genomes, scratch)
+            self._free_scratch.append(scratch)
             return
         # Each row is written by one job alone, from inputs that nobody writes: threads cannot change a bit.
         local = threading.local()
+        taken: list[tuple[NDArray[Any], ...]] = []
 
         def work(job: tuple[Any, NDArray[np.int64], Window, NDArray[np.float64]]) -> None:
             if not hasattr(local, "scratch"):
-                local.scratch = self._new_scratch(longest)
+                local.scratch = self._take_scratch(longest)
+                taken.append(local.scratch)
             self._call(*job, genomes, local.scratch)
 
         with ThreadPoolExecutor(self._threads) as pool:
             list(pool.map(work, jobs))
+        self._free_scratch += taken
+
+    def _take_scratch(self, longest: int) -> tuple[NDArray[Any], ...]:
+        """Kept between calls, as to touch fresh memory costs more than a small population's walks; one of a thread each."""
+        try:
+            scratch = self._free_scratch.pop()
+        except IndexError:
+            return self._new_scratch(longest)
+        return scratch if len(scratch[1]) >= longest else self._new_scratch(longest)
 
     def _new_scratch(self, longest: int) -> tuple[NDArray[Any], ...]:
         """`words` and `returns`, which serve every kernel, then the further scratch of `lanes.hop_in_lanes`. Memory is touched
         as far as it is used."""
-        words = np.zeros((max(5, 2 * LANES), row_words(len(self._candles))), dtype=np.uint64)
-        room = room_for_hops(longest)
+        words = np.zeros((max(5, 2 * LANES), row_words(self._reach)), dtype=np.uint64)
+        room = room_for_hops(longest, self._hops)
         return (
             words,
             np.empty(longest),
@@ -195,7 +260,7 @@ class CompiledEvaluator(PlainEvaluator):
         genomes: Encoded,
         scratch: tuple[NDArray[Any], ...],
     ) -> None:
-        c, touch = self._candles, self._touch
+        c, touch = self._head, self._touch
         words, returns, *of_lanes = scratch
         records, index, place, factors, slots, sizes = genomes
         common = (
@@ -207,7 +272,7 @@ class CompiledEvaluator(PlainEvaluator):
             while done < len(order):
                 done += kernel(
                     order[done:], records, index, place, factors, slots, sizes, self._bits.bits, self._enterable, touch.tables,
-                    touch.fills, self._sizes.tables, *common, self._tile, words[:LANES],
+                    touch.fills, self._sizes.tables, *common, self._tile, self._hops, words[:LANES],
                     words[LANES : 2 * LANES], *of_lanes, returns, rows,
                 )  # fmt: skip
         else:
@@ -223,19 +288,6 @@ def _index_of(population: Population, part: NDArray[np.int64]) -> NDArray[np.int
         return population.index
     first, last = population.records["long_entry"][part], population.records["end"][part]
     return np.concatenate([population.index[a:b] for a, b in zip(first.tolist(), last.tolist(), strict=True)])
-
-
-def _combinations(population: Population) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """(one genome of each combination of risk and sides, the combination (G,) of every genome)."""
-    records = population.records
-    sides = (records["long_exit"] > records["long_entry"]) + 2 * (records["short_exit"] > records["short_entry"])
-    code = 4 * population.risk_of + sides
-    example = np.full(4 * len(population.risks), -1, dtype=np.int64)
-    example[code] = np.arange(len(code))
-    kinds = np.flatnonzero(example >= 0)
-    number = np.empty(len(example), dtype=np.int64)
-    number[kinds] = np.arange(len(kinds))
-    return example[kinds], number[code]
 
 
 def warm_up() -> None:

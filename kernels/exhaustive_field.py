@@ -48,6 +48,7 @@ def _new_grounds(space: Space, windows: Sequence[Window], evaluator: CompiledEva
     for window in windows:
         words = ((window.stop - 2) >> 6) + 1 - (window.start >> 6)
         out.append(Ground(window, window.start >> 6 << 6, np.zeros((len(space.rules), max(0, words) + 1), np.uint64)))
+    evaluator.reach_to(max(w.stop for w in windows))
     for part, row_of in evaluator._with_bitmaps(singles, np.arange(len(singles))):
         for ground in out:
             cut = np.zeros((len(part), ground.rows.shape[1]), np.uint64)
@@ -86,7 +87,8 @@ class Walk:
         record = evaluator.encode([swept_genome(space, stop_bps, target_bps, (0,))]).records
         costs = evaluator._market[0][0]
         trips, resume = np.zeros((window.stop - base, 4)), np.zeros(window.stop - base, np.int32)
-        c, touch, factors = evaluator._candles, evaluator._touch, evaluator._factors(record)
+        evaluator.reach_to(window.stop)
+        c, touch, factors = evaluator._head, evaluator._touch, evaluator._factors(record)
         for first in range(window.start + 1, window.stop, TRIPS_PER_CALL):
             last = min(first + TRIPS_PER_CALL, window.stop)
             fill_trips(

@@ -24,8 +24,6 @@ FIRST_RULE = 1 + len(GENES)
 SIDES = ("long", "short")
 LONG, SHORT = 1, 2
 _SIDES_OF = {"long": LONG, "short": SHORT, "both": LONG | SHORT}
-#: Rows whose genomes keep their risk between calls.
-_RISKS_KEPT = 100_000
 
 #: How `domain.hashing.canonical` writes each gene, and what stands around the rules: before each part, at the end, between two.
 _GENE_TEXTS = (
@@ -85,9 +83,6 @@ class Coding:
         for i, gene in enumerate(GENES):
             scale = 1.0 if gene in ("max_hold", "leverage") else 10_000.0
             self._choices[i, : self.sizes[i]] = [value / scale for value in getattr(space, gene)]
-        #: Mixed radix of the genes: equal codes are equal risks.
-        self._radix = np.concatenate((np.cumprod(self.sizes[:0:-1])[::-1], [1])).astype(np.int64)
-        self._risks: dict[int, Risk] = {}
         self._spelling = _Spelling(space)
         self.kin, self.kin_from = _kin(space)
 
@@ -96,16 +91,7 @@ class Coding:
         records = np.zeros(len(rows), dtype=GENOME)
         index = np.empty(len(rows) * (self.width - FIRST_RULE), dtype=np.int64)
         used = fill_records(rows, self._choices, self.parts, records, index)
-        codes, risk_of = np.unique(rows[:, 1:FIRST_RULE] @ self._radix, return_inverse=True)
-        if len(self._risks) > _RISKS_KEPT:
-            self._risks.clear()
-        risks = [self._risks.get(code) or self._risk(code) for code in codes.tolist()]
-        return Population(records, index[:used], risk_of.astype(np.int64), self.rules, risks)
-
-    def _risk(self, code: int) -> Risk:
-        genes = [code // int(radix) % int(size) for radix, size in zip(self._radix, self.sizes, strict=True)]
-        self._risks[code] = risk = _risk_of(self.space, genes)
-        return risk
+        return Population(records, index[:used], self.rules)
 
     def genome(self, row: Rows) -> Genome:
         """The canonical genome of one row (L,)."""

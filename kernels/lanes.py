@@ -19,10 +19,12 @@ from kernels.settling import compound, price_hops, settle_hops
 LANES = 4
 #: Candles a tile, whole groups of 64 words: a quarter of a megabyte of a table, 1.7 of 216 bitmaps.
 TILE = 16 * 4_096
-#: Genomes and hops that are listed before they are settled: as many as memory allows, as they share what a tile loads. A
-#: single genome's hops always fit (`room_for_hops`).
-GENOMES_LISTED = 2_048
+#: Genomes and hops that are listed before they are settled: the more, the more share what a tile loads; the fewer, the
+#: nearer they still are when they are settled. A single genome's hops always fit (`room_for_hops`).
+GENOMES_LISTED = 8_192
 HOPS_LISTED = 1 << 20
+#: Genomes that are listed first, to learn how many hops they make.
+AT_FIRST = 64
 #: Hops after which a call returns, and words that it joins: a tenth of a second each.
 HOPS_PER_CALL, WORDS_PER_CALL = 4 << 20, 1 << 28
 #: Columns of the state of a lane: its genome's place in the list, position, hops so far, where its words and its two tables
@@ -39,9 +41,9 @@ SIX, WITHIN = np.uint64(6), np.uint64(63)
 ONE, TWO = np.uint64(1), np.uint64(2)
 
 
-def room_for_hops(longest: int) -> int:
-    """Places in the list of hops, for windows of up to `longest` candles, each the end of one hop at most."""
-    return HOPS_LISTED + longest
+def room_for_hops(longest: int, most: int) -> int:
+    """Places in a list of `most` hops, for windows of up to `longest` candles, each the end of one hop at most."""
+    return max(most, longest)
 
 
 @inlined
@@ -232,16 +234,17 @@ def settle_one(j, plan, g, tiles, fills, costs, time_ms, open_, candles, ends, b
 
 @jit
 def hop_in_lanes(order, genomes, index, kind_of, factors, slots, size_rows, bits, enterable, tables, fills, sizes, costs,
-                 time_ms, open_, close, edges, later, small, large, shifts, start, stop, tile, words, summaries, state, ends,
-                 plans, lists, segments, hops, listed, money, returns, out):  # fmt: skip
+                 time_ms, open_, close, edges, later, small, large, shifts, start, stop, tile, most, words, summaries, state,
+                 ends, plans, lists, segments, hops, listed, money, returns, out):  # fmt: skip
     """Rows out[i] for the first genomes i of `order`, all of which `fits_a_lane`, over one window. In place; returns how many
     are done, at least one: a call is to end soon.
 
     `size_rows` (R,): the row of `sizes` of every combination, -1 where sizes depend on the equity. `tile`: candles, whole
-    groups of 64 words. Scratch: `words` and `summaries` uint64[LANES, W'] (entries, and which words have any), `state`
-    uint64[LANES, 6], `ends` float64[GENOMES_LISTED + 2], `plans` int64[GENOMES_LISTED, PLAN_COLUMNS], `lists` int64[2,
-    GENOMES_LISTED], `segments` int64[2, tiles of the window, GENOMES_LISTED], `hops` int32[2, LANES x longest window],
-    `listed` int32[2, room_for_hops], `money` float64[3, room_for_hops], `returns` float64[longest window].
+    groups of 64 words; `most`: hops to list together. Scratch: `words` and `summaries` uint64[LANES, W'] (entries, and which
+    words have any), `state` uint64[LANES, 6], `ends` float64[GENOMES_LISTED + 2], `plans` int64[GENOMES_LISTED,
+    PLAN_COLUMNS], `lists` int64[2, GENOMES_LISTED], `segments` int64[2, tiles of the window, GENOMES_LISTED], `hops`
+    int32[2, LANES x longest window], `listed` int32[2, room_for_hops], `money` float64[3, room_for_hops], `returns`
+    float64[longest window].
     """
     limit, longest = stop - 1, len(returns)
     scale, slip = costs[0].tick_scale, costs[0].slippage_frac
@@ -249,7 +252,7 @@ def hop_in_lanes(order, genomes, index, kind_of, factors, slots, size_rows, bits
     covered = whole_ticks(close[limit] * (1.0 + slip), True, scale) / scale
     at, held = lists[0], lists[1]
     begins, counts = segments[0], segments[1]
-    done, together = 0, GENOMES_LISTED
+    done, together = 0, AT_FIRST
     hops_done = np.int64(0)
     while done < len(order) and hops_done < HOPS_PER_CALL and done * ((stop - start) >> 6) < WORDS_PER_CALL:
         part = order[done : done + together]
@@ -260,13 +263,14 @@ def hop_in_lanes(order, genomes, index, kind_of, factors, slots, size_rows, bits
         ends[: len(part)] = 0.0
         ends[-2], ends[-1] = sold, covered
         used, tiles = np.int64(0), 0
+        room = most if len(part) > 1 else listed.shape[1]
         first = start
         while first < limit and used >= 0:
             last = min((first // tile + 1) * tile, limit)
             begun = used
             used = list_tile(
                 plan, index, bits, enterable, tables, first, last, words, summaries, state, hops[0], hops[1], longest, at,
-                begins[tiles], counts[tiles], begun, listed.shape[1], listed[0], listed[1],
+                begins[tiles], counts[tiles], begun, room, listed[0], listed[1],
             )  # fmt: skip
             if used > begun:
                 price_tile(plan, fills, sizes, costs[0], time_ms, stop, ends, begins[tiles], counts[tiles], held, listed[0],
@@ -288,4 +292,5 @@ def hop_in_lanes(order, genomes, index, kind_of, factors, slots, size_rows, bits
                     shifts, entries, summary, entries, entries, entries, start, stop, returns, out[i])  # fmt: skip
         done += len(part)
         hops_done += used
+        together = min(GENOMES_LISTED, 2 * together, max(1, (most - most // 4) * len(part) // max(1, used)))
     return done

@@ -18,16 +18,14 @@ _RISK_FIELDS = ("max_hold", "stop_frac", "target_frac", "trailing_frac", "amount
 
 
 class Population(msgspec.Struct, frozen=True, eq=False):
-    """G genomes: `records` (G,) dtype GENOME, whose spans lie in `index` (numbers of `rules`); `risk_of` (G,) numbers of `risks`.
+    """G genomes: `records` (G,) dtype GENOME, whose spans lie in `index` (numbers of `rules`).
 
-    `rules` and `risks` are the numbering's own lists, which later populations only extend.
+    `rules` is the numbering's own list, which later populations only extend.
     """
 
     records: NDArray[np.void]
     index: NDArray[np.int64]
-    risk_of: NDArray[np.int64]
     rules: list[Rule]
-    risks: list[Risk]
 
     def __len__(self) -> int:
         return len(self.records)
@@ -105,7 +103,7 @@ class Numbering:
         columns = self._risk_columns()
         for name in _RISK_FIELDS:
             records[name] = columns[name][numbers]
-        return Population(records, np.array(index, dtype=np.int64), numbers, self._rules, self._risks)
+        return Population(records, np.array(index, dtype=np.int64), self._rules)
 
     def _risk_columns(self) -> dict[str, NDArray[Any]]:
         """Of every numbered risk, in the units of the kernels; grown as risks are added."""

@@ -144,23 +144,22 @@ def list_trades(features, rules, genomes, costs, time_ms, open_, high, low, clos
 
 
 @jit
-def daily_marks(trades, count, costs, time_ms, close, start, stop, out):
+def daily_marks(trades, count, costs, time_ms, close, day_ends, start, stop, out):
     """Equity at the last close of every UTC day from the window's first to its last, in place.
 
-    `out` (days,). Open positions are valued at the close: entry costs and rollover due so far are deducted, exit costs
+    `day_ends` int64: the last candles of days, ascending, up to the window's end and at least from its start on. `out` (days,). Open positions are valued at the close: entry costs and rollover due so far are deducted, exit costs
     are not. A day without candles repeats the day before.
     """
     first_day = time_ms[start] // DAY_MS
     equity = costs[0].start_equity
     done = 0
     filled = 0
-    for c in range(start, stop):
+    for k in range(len(day_ends)):
+        c = min(day_ends[k], stop - 1)
         while done < count and trades[done].exit_index <= c:
             equity = trades[done].equity_after
             done += 1
         day = time_ms[c] // DAY_MS
-        if c + 1 < stop and time_ms[c + 1] // DAY_MS == day:
-            continue
         mark = equity
         if done < count and trades[done].entry_index <= c:
             trade = trades[done]

@@ -8,13 +8,17 @@ from numpy.typing import NDArray
 
 from domain.candles import Candles
 from kernels.blocks import SHIFTS, block_minima
+from kernels.jit import jit
 from kernels.touch import first_touch, price_touches, signed_extremes, trailing_touch
 
 TABLE_BYTES = 160 << 20
 #: Bytes a candle of one table: a key and a fill.
 ENTRY_BYTES = 12
-#: A table pays once this many genomes have walked the whole dataset with its level.
-WORTH = 120.0
+#: A table pays once this many genomes have walked the whole dataset with its level: a stop's and a target's take as long to
+#: build as some four hundred walks without them.
+WORTH = 240.0
+#: Tables that room is made for at first: memory is touched as far as it is used.
+FIRST_ROWS = 32
 #: Candles times levels that one compiled call builds: below a quarter of a second.
 BUILD_VISITS = 10_000_000
 
@@ -31,6 +35,33 @@ def key_of(column: int, factor: float) -> Key:
     return (1 - side if aims else side), aims, part == TRAIL_AT, factor
 
 
+@jit
+def count_uses(levels, weights, call, uses, walked, slot_of, worth):
+    """Add weights[i] to `uses` (of this call `call`) and `walked` of every level of row i of `levels` int64[R, 8]; returns
+    whether one of them is worth a table and has none. In place."""
+    for i in range(len(levels)):
+        for k in range(8):
+            level = levels[i, k]
+            if level >= 0:
+                uses[level, 0] = weights[i] + (uses[level, 0] if uses[level, 1] == call else 0.0)
+                uses[level, 1] = call
+                walked[level] += weights[i]
+    wanting = False
+    for i in range(len(levels)):
+        for k in range(8):
+            level = levels[i, k]
+            wanting |= level >= 0 and slot_of[level] < 0 and walked[level] >= worth
+    return wanting
+
+
+@jit
+def look_up_slots(levels, slot_of, out):
+    """out[i, k] = the table of level levels[i, k], -1 where there is none. In place."""
+    for i in range(len(levels)):
+        for k in range(8):
+            out[i, k] = slot_of[levels[i, k]] if levels[i, k] >= 0 else -1
+
+
 class TouchTables:
     """Tables int32[rows, n] of keys, their fills float64[rows, n], and the signed prices, blocks and budget behind them."""
 
@@ -44,7 +75,7 @@ class TouchTables:
         shifts: tuple[int, int] = SHIFTS,
     ) -> None:
         n = len(candles)
-        self._open, self._close, self._scale, self._worth = candles.open, candles.close, tick_scale, worth
+        self._open, self._close, self._scale, self._worth = candles.open, candles.close, tick_scale, float(worth)
         self._slippage = slippage_frac
         self.edges, self.later = np.empty((2, n)), np.empty((2, n))
         for row, sign in ((LONG, 1.0), (SHORT, -1.0)):
@@ -57,47 +88,74 @@ class TouchTables:
         self.fills = np.empty((0, n))
         self._slots: dict[Key, int] = {}
         self._used = 0
-        self._walked: dict[Key, float] = {}
+        self._call = 0.0
+        self.forget_levels()
+
+    def forget_levels(self) -> None:
+        """Number levels afresh, and count their uses from nothing; tables stay."""
+        self._numbers: dict[Key, int] = {}
+        self._met: list[dict[float, int]] = [{} for _ in range(8)]
+        self._keys: list[Key] = []
+        self._uses, self._walked = np.zeros((64, 2)), np.zeros(64)
+        self._slot_of = np.full(64, -1, dtype=np.int64)
 
     def slots_for(self, factors: NDArray[np.float64], weights: NDArray[np.float64]) -> NDArray[np.int64]:
-        """Rows of `tables` for `factors` (R, 8), -1 where there is none; `weights` (R,): genomes, each counted by the
-        share of the dataset that it walks. Builds what is worth it and fits."""
-        slots = np.full(factors.shape, -1, dtype=np.int64)
-        levels: dict[Key, float] = {}
-        columns = []
+        """`slots_of` the levels of `factors`."""
+        return self.slots_of(self.levels_of(factors), weights)
+
+    def levels_of(self, factors: NDArray[np.float64]) -> NDArray[np.int64]:
+        """The numbers of the levels of `factors` (R, 8) as in `kernels.hop`, -1 where a level is off."""
+        levels = np.full(factors.shape, -1, dtype=np.int64)
+        met = self._met
         for column in np.flatnonzero(factors.any(axis=0)).tolist():
-            values, inverse = np.unique(factors[:, column], return_inverse=True)
-            keys = [key_of(column, float(v)) if v > 0.0 else None for v in values]
-            for key, weight in zip(keys, np.bincount(inverse, weights, len(values)).tolist(), strict=True):
-                if key is not None:
-                    levels[key] = levels.get(key, 0.0) + weight
-            columns.append((column, keys, inverse))
-        self._provide(levels)
-        for column, keys, inverse in columns:
-            found = np.array([-1 if k is None else self._slots.get(k, -1) for k in keys], dtype=np.int64)
-            slots[:, column] = found[inverse]
+            known = met[column]
+            numbers = []
+            for value in factors[:, column].tolist():
+                number = known.get(value)
+                if number is None:
+                    number = known[value] = self._number(key_of(column, value)) if value > 0.0 else -1
+                numbers.append(number)
+            levels[:, column] = numbers
+        return levels
+
+    def _number(self, key: Key) -> int:
+        number = self._numbers.setdefault(key, len(self._keys))
+        if number == len(self._keys):
+            self._keys.append(key)
+            if number == len(self._walked):
+                self._uses = np.concatenate((self._uses, np.zeros_like(self._uses)))
+                self._walked = np.concatenate((self._walked, np.zeros_like(self._walked)))
+                self._slot_of = np.concatenate((self._slot_of, np.full_like(self._slot_of, -1)))
+            self._slot_of[number] = self._slots.get(key, -1)
+        return number
+
+    def slots_of(self, levels: NDArray[np.int64], weights: NDArray[np.float64]) -> NDArray[np.int64]:
+        """Rows of `tables` for `levels` (R, 8), -1 where there is none; `weights` (R,): genomes, each counted by the share of
+        the dataset that it walks. Builds what is worth it and fits."""
+        self._call += 1.0
+        if count_uses(levels, weights, self._call, self._uses, self._walked, self._slot_of, self._worth):
+            self._provide(np.unique(levels[levels >= 0]).tolist())
+        slots = np.empty(levels.shape, dtype=np.int64)
+        look_up_slots(levels, self._slot_of, slots)
         return slots
 
-    def _provide(self, levels: dict[Key, float]) -> None:
-        """Count the uses, and build the tables that have become worth it, the most used first."""
-        if len(self._walked) > 100_000:
-            self._walked.clear()
-        for key, weight in levels.items():
-            self._walked[key] = self._walked.get(key, 0.0) + weight
-        wanted = [k for k in levels if k not in self._slots and self._walked[k] >= self._worth]
-        if not wanted:
-            return
-        if self._used + sum(1 + k[2] for k in wanted) > self._most:
+    def _provide(self, levels: list[int]) -> None:
+        """Build the tables that have become worth it, the most used first."""
+        walked, now = self._walked, self._uses[:, 0]
+        wanted = [v for v in levels if self._slot_of[v] < 0 and walked[v] >= self._worth]
+        if self._used + sum(1 + self._keys[v][2] for v in wanted) > self._most:
             # Start afresh, but only for levels that this call alone is worth: others would push each other out for ever.
-            wanted = [k for k in levels if levels[k] >= self._worth]
-            if all(k in self._slots for k in wanted):
+            wanted = [v for v in levels if now[v] >= self._worth]
+            if all(self._slot_of[v] >= 0 for v in wanted):
                 return
             self._slots.clear()
+            self._slot_of[:] = -1
             self._used = 0
-        wanted.sort(key=lambda k: -self._walked[k])
+        # Of levels used as much the one that was met first comes first.
+        wanted.sort(key=lambda v: (-walked[v], v))
         chosen: list[Key] = []
         room = self._most - self._used
-        for key in wanted:
+        for key in [self._keys[v] for v in wanted]:
             if room >= 1 + key[2]:
                 room -= 1 + key[2]
                 chosen.append(key)
@@ -107,16 +165,17 @@ class TouchTables:
         n = len(self._open)
         needed = self._used + sum(1 + k[2] for k in keys)
         if needed > len(self.tables):
-            grown = np.empty((needed, n), dtype=np.int32)
+            rows = min(max(needed, 2 * len(self.tables), FIRST_ROWS), max(needed, self._most))
+            grown = np.empty((rows, n), dtype=np.int32)
             grown[: self._used] = self.tables[: self._used]
             self.tables = grown
-            priced = np.empty((needed, n))
+            priced = np.empty((rows, n))
             priced[: self._used] = self.fills[: self._used]
             self.fills = priced
         groups: dict[tuple[int, bool, bool], list[tuple[float, int]]] = {}
         for key in keys:
             groups.setdefault(key[:3], []).append((key[3], self._used))
-            self._slots[key] = self._used
+            self._slots[key] = self._slot_of[self._numbers[key]] = self._used
             self._used += 1 + key[2]
         values, stack = np.empty(n), np.empty(n, dtype=np.int32)
         for (row, strict, trailing), members in groups.items():

@@ -8,6 +8,7 @@ import msgspec
 from domain.errors import BadInput
 from domain.genome import Genome
 from domain.judgement import Judgement, StrategyJudgement
+from domain.judgement_rows import beside_rows, gate_rows
 from domain.judgement_words import strategy_words
 from domain.markets import granularity_label
 from domain.results import Find, WindowFigures, mean_return
@@ -134,13 +135,14 @@ def _also(find: Find, search: SearchSpec) -> list[Json]:
     ]
 
 
-def luck_words(campaign: str, strategy: str) -> list[str]:
-    """What a judgement says of one strategy, in sentences; none while there is no judgement."""
+def luck_of(campaign: str, strategy: str) -> Json:
+    """What a judgement says of one strategy: `luck` in sentences, `gates` and what is known `beside` them as tables; empty
+    while there is no judgement."""
     if not campaign or not strategy:
-        return []
-    return strategy_words(
-        msgspec.json.decode(campaign, type=Judgement), msgspec.json.decode(strategy, type=StrategyJudgement)
-    )
+        return {"luck": [], "gates": [], "beside": []}
+    j, s = msgspec.json.decode(campaign, type=Judgement), msgspec.json.decode(strategy, type=StrategyJudgement)
+    rows = {"gates": gate_rows(j, s), "beside": beside_rows(j, s)}
+    return {"luck": strategy_words(j, s)} | {name: msgspec.to_builtins(r) for name, r in rows.items()}
 
 
 def strategies(
@@ -181,7 +183,7 @@ def strategy(con: sqlite3.Connection, id: str) -> Json | None:
     return shape(found[0]) | {
         "judgement": msgspec.json.decode(found[0]["judgement"]) if found[0]["judgement"] else None,
         "judged_by": found[0]["judged_by"] or None,
-        "luck": luck_words(judged_by[0]["judgement"] if judged_by else "", found[0]["judgement"]),
+        **luck_of(judged_by[0]["judgement"] if judged_by else "", found[0]["judgement"]),
         "search": msgspec.json.decode(found[0]["search"]),
         "evidence": [e | {"find": msgspec.json.decode(e["find"])} for e in evidence],
     }

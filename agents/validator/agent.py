@@ -322,7 +322,7 @@ class Validator:
         data = ev.UnitValidated(
             campaign=campaign.id, index=unit.index, digest=quorum.digest, distinct=campaign.distinct, owners=quorum.owners,
             outvoted=quorum.outvoted, evaluated=outcome.evaluated, tried_sha256=outcome.tried_sha256, finds=outcome.finds,
-            distribution=outcome.distribution,
+            distribution=outcome.distribution, front=outcome.front,
         )  # fmt: skip
         event = self._event(data, unit.id, campaign=campaign.id, cause=cause)
         more = await self._strategies(outcome.finds, campaign, unit, event.id, validated=True)

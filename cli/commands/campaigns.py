@@ -78,6 +78,9 @@ def _show(args: common.Args) -> int:
     )
     print("\nIs what was found better than luck?")
     print("\n".join(found["luck"]) or _no_judgement(found))
+    if found["gates"]:
+        title = f"The gates for strategy {found['gates']['of'][:12]}"
+        common.print_table(title, ("question", "figure", "wanted", "passed"), _checked(found["gates"]["rows"]), "")
     rows = [
         (
             s["strategy"][:12],
@@ -91,7 +94,52 @@ def _show(args: common.Args) -> int:
     ]
     if rows:
         common.print_table("Finds judged", ("strategy", "gates", "fitness", "walk-forward", "p", "DSR"), rows, "")
+    _show_distribution(found)
+    _show_front(found)
     return 0
+
+
+def _checked(rows: list[queries.Json]) -> list[tuple[str, ...]]:
+    words = {True: "yes", False: "no", None: "–"}
+    return [(r["name"], r["figure"], r["wanted"], words[r["passed"]]) for r in rows]
+
+
+def _show_distribution(found: queries.Json) -> None:
+    d = found["distribution"]
+    if d is None:
+        return
+    if found["proven"]:
+        p = found["proven"]
+        print(
+            f"\nStrategy {p['strategy'][:12]} is the proven best of {p['best_of']:,} on the fitness windows, "
+            f"{common.percent(p['objective'])}: no evidence for any other candles."
+        )
+    rows = [
+        ("enough trades", sum(d["enough"]["counts"])),
+        ("too few trades", sum(d["few"]["counts"])),
+        ("no trade in a window", d["without_objective"]),
+        ("a safety limit broken", d["flagged"]),
+    ]
+    title = f"All {d['evaluated']:,} strategies of {d['parts']} parts (their returns: --json, in bins of 0.1 %)"
+    common.print_table(title, ("what became of them", "strategies"), rows, "")
+
+
+def _show_front(found: queries.Json) -> None:
+    """What no other find dominates: highest return first."""
+    rows = [
+        (
+            common.percent(p["objective"]),
+            _figure(p["sharpe"]),
+            common.share(p["max_drawdown"]),
+            p["trades"],
+            p["strategy"][:12],
+            " ".join(p["rules"]),
+        )
+        for p in found["front"]
+    ]
+    if rows:
+        title = "Pareto front on the fitness windows: none is as good in return, Sharpe, drawdown and trades, and better in one"
+        common.print_table(title, ("return", "Sharpe a trade", "drawdown", "trades", "strategy", "rules"), rows, "")
 
 
 def _figure(value: float | None) -> str:

@@ -3,14 +3,22 @@
 import numpy as np
 from numpy.typing import NDArray
 
+from domain.results import FRONT_MOST
 from domain.specs import SearchSpec
-from kernels.evolution.selection import crowd_fronts, first_front, number_fronts, rank, score, thin_out
+from kernels.evolution.selection import (
+    best_of,
+    crowd_fronts,
+    first_few,
+    first_front,
+    number_fronts,
+    rank,
+    score,
+    thin_out,
+)
 from kernels.evolution.state import Group
 from kernels.evolution.tried import Tried
 from kernels.integers import FIRST_RULE
 
-#: Members of the Pareto front that are kept: the ends of every aim, then those with most room around them.
-FRONT_MOST = 16
 #: How many genomes that share most of their rules a population holds before others go first.
 CROWD = 8
 #: Classes that have an objective to show: with enough trades, or with some.
@@ -31,9 +39,8 @@ class Chooser:
 
     def best_score(self, group: Group) -> tuple[float, float]:
         """Class and objective (negated) of the best of a group that has one, whatever its order."""
-        scores = self.scores(group)
-        first = scores[:, 0].min()
-        return float(first), float(scores[scores[:, 0] == first, 1].min())
+        first, second = best_of(group.fits, self._spec.trades_wanted, np.empty((len(group), 3)))
+        return float(first), float(second)
 
     def population(self, group: Group, most: int) -> Group:
         """The best `most` in order, kin held back where they crowd."""
@@ -52,9 +59,9 @@ class Chooser:
     def hall(self, group: Group) -> Group:
         """The best `spec.top` of those that have an objective to show."""
         scores = self.scores(group)
-        order = np.flatnonzero(scores[:, 0] <= _HAS_OBJECTIVE)
-        rank(scores, self._tried.keys[group.index], order)
-        return group.take(order[: self._spec.top])
+        chosen = np.empty(self._spec.top, dtype=np.int64)
+        many = first_few(scores, self._tried.keys[group.index], _HAS_OBJECTIVE, self._spec.top, chosen)
+        return group.take(chosen[:many])
 
     def front(self, known: Group, new: Group) -> Group:
         """Those of a front and of newcomers with enough trades that no other dominates, best objective first; `FRONT_MOST`

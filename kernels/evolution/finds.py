@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 from domain.genome import Genome, canonical_genome, validate_genome
 from domain.hashing import content_hash
 from domain.metrics import TIER1, TIER2, Figures, figures
-from domain.results import Find, MarketFigures, WindowFigures
+from domain.results import Find, FrontPoint, MarketFigures, WindowFigures
 from domain.specs import SearchSpec, Window
-from kernels.evolution.ranking import fitness_of, measure
+from kernels.evolution.ranking import Fitness, fitness_of, measure
 from kernels.joint import fitness_counts, windows_of
 from kernels.protocol import Evaluator
 
@@ -59,6 +59,12 @@ def finds_for(genomes: Sequence[Genome], spec: SearchSpec, evaluator: Evaluator)
             )
         )
     return tuple(finds)
+
+
+def front_point(genome: Genome, fitness: Fitness) -> FrontPoint:
+    """A canonical genome on a front, with the figures that put it there."""
+    sharpe = fitness.sharpe if math.isfinite(fitness.sharpe) else None
+    return FrontPoint(genome, content_hash(genome), fitness.objective, sharpe, fitness.drawdown, fitness.trades)
 
 
 def _market(

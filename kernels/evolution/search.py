@@ -1,18 +1,16 @@
 """The genetic search of one unit: a pure function of spec, seed and what the evaluator says of the fitness windows."""
 
-import math
-
 import numpy as np
 from numpy.typing import NDArray
 
 from domain.errors import BadInput
 from domain.grammar import Space, search_space
 from domain.hashing import derived_seed, sha256_hex
-from domain.results import FrontPoint, UnitOutcome
+from domain.results import UnitOutcome
 from domain.specs import SearchSpec, validate_search
 from kernels.evolution.breeding import MAX_STRENGTH, breed
 from kernels.evolution.choice import Chooser
-from kernels.evolution.finds import finds_for
+from kernels.evolution.finds import finds_for, front_point
 from kernels.evolution.operators import layout_of
 from kernels.evolution.ranking import COLUMNS, OBJECTIVE, fitness_of, measure
 from kernels.evolution.state import Candidate, Group, State, checkpoint_bytes, state_from_checkpoint
@@ -151,7 +149,7 @@ class Search:
             evaluated=self.evaluated,
             tried_sha256=sha256_hex(self.tried_bytes()),
             finds=finds_for(genomes, self._spec, self._evaluator),
-            front=tuple(_point(candidate) for candidate in self.front),
+            front=tuple(front_point(c.genome, c.fitness) for c in self.front),
             sample=tuple(self._coding.genome(row) for row in self._tried.lowest(SAMPLE)),
         )
 
@@ -198,9 +196,3 @@ class Search:
         if not len(now) or not len(before):
             return len(now) > len(before)
         return self._choose.best_score(now) < self._choose.best_score(before)
-
-
-def _point(candidate: Candidate) -> FrontPoint:
-    f = candidate.fitness
-    sharpe = f.sharpe if math.isfinite(f.sharpe) else None
-    return FrontPoint(candidate.genome, candidate.key.hex(), f.objective, sharpe, f.drawdown, f.trades)

@@ -29,6 +29,33 @@ def score(fits, trades_wanted, scores):
 
 
 @jit
+def best_of(fits, trades_wanted, scores):
+    """(class, objective negated) of the best by these two, for at least one genome; `scores` as of `score`. In place."""
+    score(fits, trades_wanted, scores)
+    first, second = scores[0, 0], scores[0, 1]
+    for i in range(1, len(scores)):
+        if scores[i, 0] < first or (scores[i, 0] == first and scores[i, 1] < second):
+            first, second = scores[i, 0], scores[i, 1]
+    return first, second
+
+
+@jit
+def first_few(scores, keys, worst, most, chosen):
+    """The best `most` genomes whose class is at most `worst`, in order, into `chosen` int64[most]; returns how many. In place."""
+    count = 0
+    for i in range(len(scores)):
+        if scores[i, 0] > worst or (count == most and not goes_before(scores, keys, i, chosen[count - 1])):
+            continue
+        at = count if count < most else most - 1
+        while at > 0 and goes_before(scores, keys, i, chosen[at - 1]):
+            chosen[at] = chosen[at - 1]
+            at -= 1
+        chosen[at] = i
+        count = min(count + 1, most)
+    return count
+
+
+@jit
 def goes_before(scores, keys, a, b):
     """Is genome a ranked before b? A total order for distinct keys; no score is NaN."""
     for k in range(3):

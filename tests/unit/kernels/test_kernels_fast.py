@@ -77,7 +77,7 @@ def test_a_liquidation_nearer_than_the_stop_counts():
     agree(genomes, replace(EXECUTION, maintenance_margin_bps=3_100.0), worth=0.0)
 
 
-def test_neither_tiles_nor_the_room_for_hops_change_a_bit(monkeypatch):
+def test_neither_tiles_nor_the_room_for_hops_change_a_bit():
     market = small_market(13_000, 5)
     genomes = in_lanes(80) + in_lanes(40, seed=2, sizing=Sizing(fraction_bps=2_000))
     # One that is hardly ever out of the market, and one that stays in a position over many tiles.
@@ -96,9 +96,11 @@ def test_neither_tiles_nor_the_room_for_hops_change_a_bit(monkeypatch):
     for tile in (4_096, 8_192, 1 << 20):
         found = CompiledEvaluator(market, EXECUTION, worth=0.0, tile=tile).tier1(genomes, windows)
         np.testing.assert_array_equal(bits(found), bits(expected))
-    monkeypatch.setattr("kernels.lanes.HOPS_LISTED", 0)  # room for the hops of one genome, so that lists are cut
-    found = CompiledEvaluator(market, EXECUTION, worth=0.0, tile=4_096, threads=2).tier1(genomes, windows)
-    np.testing.assert_array_equal(bits(found), bits(expected))
+    for hops in (1, 300, 20_000):  # too few for two genomes, for all, for the whole of a list
+        found = CompiledEvaluator(market, EXECUTION, worth=0.0, tile=4_096, threads=2, hops=hops).tier1(
+            genomes, windows
+        )
+        np.testing.assert_array_equal(bits(found), bits(expected))
 
 
 def test_tables_of_sizes_have_a_budget_and_hold_clean_ones_alone():
