@@ -184,12 +184,13 @@ def _validate_also(s: SearchSpec) -> None:
         raise BadInput("a dataset can be searched once: name each of them once, in --dataset or in --also")
     if s.method == "sweep":
         raise BadInput("an exhaustive search has one dataset: it cannot be had with further ones")
-    spaces = [search_space(s.grammar, s.risk, venue) for venue in dict.fromkeys(m.venue for m in s.markets)]
-    if any((x.directions, x.leverage) != (spaces[0].directions, spaces[0].leverage) for x in spaces):
-        venues = " and ".join(sorted({m.venue for m in s.markets}))
-        raise BadInput(
-            f"the venues {venues} allow other directions or leverage: what is found on one could not be traded on the other"
-        )
+    own = search_space(s.grammar, s.risk, s.venue)
+    for venue in dict.fromkeys(m.venue for m in s.also):
+        there = search_space(s.grammar, s.risk, venue)
+        if not (set(own.directions) <= set(there.directions) and set(own.leverage) <= set(there.leverage)):
+            raise BadInput(
+                f"{venue} does not allow all directions and leverage that are searched on {s.venue}: search with {venue} first"
+            )
 
 
 def validate_campaign(c: CampaignSpec) -> None:

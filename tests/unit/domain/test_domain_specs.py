@@ -223,7 +223,7 @@ def test_a_search_over_several_datasets_is_another_search_for_strategies_of_the_
         (with_also(OTHER, OTHER), "searched once"),
         (with_also(msgspec.structs.replace(OTHER, dataset=SEARCH.dataset)), "searched once"),
         (with_also(*(msgspec.structs.replace(OTHER, dataset=f"{i:064}") for i in range(MOST_ALSO + 1))), "at most"),
-        (with_also(msgspec.structs.replace(OTHER, venue="coinbase")), "coinbase and kraken allow other directions"),
+        (with_also(msgspec.structs.replace(OTHER, venue="coinbase")), "search with coinbase first"),
         (with_also(msgspec.structs.replace(OTHER, execution=ExecutionModel(taker_bps=-1.0))), "taker_bps"),
         (with_also(OTHER, method="sweep", grammar="primer"), "exhaustive"),
     ],
@@ -231,6 +231,11 @@ def test_a_search_over_several_datasets_is_another_search_for_strategies_of_the_
 def test_what_cannot_be_searched_together(search: SearchSpec, why: str) -> None:
     with pytest.raises(BadInput, match=why):
         validate_search(search)
+
+
+def test_what_is_allowed_on_the_first_venue_must_be_allowed_on_the_others_and_not_the_other_way_round() -> None:
+    on_kraken = msgspec.structs.replace(OTHER, symbol="BTC/USD")
+    validate_search(with_also(on_kraken, venue="coinbase", symbol="BTC-USD"))
 
 
 def test_several_datasets_have_no_null_repetitions() -> None:

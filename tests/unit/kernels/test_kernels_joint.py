@@ -13,6 +13,7 @@ from domain.errors import BadInput
 from domain.genome import Genome
 from domain.grammar import search_space
 from domain.judgement_words import campaign_words, strategy_words
+from domain.results import mean_return
 from domain.specs import Market, SearchSpec, Window, split_windows
 from domain.tasks import Evolve, WorkItem
 from kernels.evaluation.judge import judge
@@ -260,6 +261,11 @@ def test_the_reference_evaluates_every_dataset_again_and_notices_what_is_not_so(
         forged = msgspec.structs.replace(find, also=(*find.also[:-1], lie))
         told = msgspec.structs.replace(outcome, finds=(*outcome.finds[:-1], forged))
         assert "other figures" in reference.disagreement(told, spec(generations=2), Evolve())
+    # The front is that of all datasets too.
+    point = outcome.front[-1]
+    forged_point = msgspec.structs.replace(point, objective=mean_return(find.fitness))
+    told = msgspec.structs.replace(outcome, front=(*outcome.front[:-1], forged_point))
+    assert "on the front" in reference.disagreement(told, spec(generations=2), Evolve())
     assert loaded == [c.hash() for c in MARKETS]
 
 

@@ -1,5 +1,8 @@
 """What people see of a search over several datasets: all of them, each with its own figures and its own benchmark."""
 
+from collections.abc import Iterator
+from pathlib import Path
+
 import msgspec
 import pytest
 
@@ -9,7 +12,28 @@ from domain.results import Find, MarketFigures, WindowFigures
 from domain.specs import CampaignSpec, Market, split_windows, strategy_id
 from projections import queries, ranking
 from projections.estimate import estimate
-from tests.unit.projections.event_log import answer, find, open_campaign, search, spec, validate
+from projections.files import open_reader
+from projections.store import ViewStore
+from tests.unit.projections.event_log import EventLog, answer, find, open_campaign, search, spec, validate
+
+
+class Views:
+    """A store fed from a log, and a reader on the same file."""
+
+    def __init__(self, path: Path) -> None:
+        self.log, self.store, self.con = EventLog(), ViewStore(path), open_reader(path)
+
+    def sync(self) -> None:
+        assert self.store.apply_batch(self.log.made).rejected == []
+
+
+@pytest.fixture
+def views(tmp_path: Path) -> Iterator[Views]:
+    found = Views(tmp_path / "views.sqlite")
+    yield found
+    found.con.close()
+    found.store.close()
+
 
 ETH = Market("e" * 64, "kraken", "ETH/USD", 3_600, split_windows(3_000), ExecutionModel())
 
@@ -37,7 +61,7 @@ def found(threshold: int = 30) -> Find:
     return msgspec.structs.replace(here, fitness=own, also=(there,))
 
 
-def test_a_strategy_shows_each_dataset_beside_its_own_benchmark(views) -> None:
+def test_a_strategy_shows_each_dataset_beside_its_own_benchmark(views: Views) -> None:
     s = both()
     open_campaign(views.log, "camp", s)
     validate(views.log, "camp", s, 0, (found(),))
@@ -53,7 +77,7 @@ def test_a_strategy_shows_each_dataset_beside_its_own_benchmark(views) -> None:
     assert (there["walk_forward"]["return"], there["benchmark"]["return"]) == (-0.03, 0.7)
 
 
-def test_one_dataset_shows_no_other(views) -> None:
+def test_one_dataset_shows_no_other(views: Views) -> None:
     s = spec(units=1)
     open_campaign(views.log, "camp", s)
     validate(views.log, "camp", s, 0, (find(30, 0.1),))
@@ -64,7 +88,7 @@ def test_one_dataset_shows_no_other(views) -> None:
     assert camp["also"] == []
 
 
-def test_a_campaign_names_all_its_datasets(views) -> None:
+def test_a_campaign_names_all_its_datasets(views: Views) -> None:
     open_campaign(views.log, "camp", both())
     views.sync()
     (camp,) = queries.campaigns(views.con)
@@ -72,7 +96,7 @@ def test_a_campaign_names_all_its_datasets(views) -> None:
     assert (camp["dataset"], camp["symbol"]) == ("d" * 64, "BTC-USD")
 
 
-def test_trials_count_on_every_dataset_that_they_were_made_on(views) -> None:
+def test_trials_count_on_every_dataset_that_they_were_made_on(views: Views) -> None:
     """A strategy of ETH was found among the trials on ETH alone and among those that had ETH beside BTC."""
     joint = both()
     open_campaign(views.log, "camp", joint)
@@ -91,7 +115,7 @@ def test_trials_count_on_every_dataset_that_they_were_made_on(views) -> None:
     assert (shown["symbol"], shown["trials"]) == ("ETH/USD", 750)
 
 
-def test_an_estimate_reckons_with_the_candles_of_all_datasets(views) -> None:
+def test_an_estimate_reckons_with_the_candles_of_all_datasets(views: Views) -> None:
     s = spec(units=1)
     (unit,) = open_campaign(views.log, "camp", s)
     answer(views.log, "camp", unit, 0, "1", "a" * 64)
