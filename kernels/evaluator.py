@@ -19,7 +19,7 @@ from domain.metrics import TIER1
 from domain.specs import Window
 from kernels.bitmaps import BITMAP_BYTES, RuleBits, fill_enterable, row_words
 from kernels.blocks import SHIFTS
-from kernels.combinations import Combinations
+from kernels.combinations import Combinations, fill_factors
 from kernels.hop import hop_batch
 from kernels.lanes import (
     GENOMES_LISTED,
@@ -46,6 +46,8 @@ PARTS_A_THREAD = 4
 
 #: Genomes that the plain loop walks beyond the candles reached so far before these are reached.
 BEYOND = 64
+#: Combinations whose order is kept; of more, those of each call are ordered.
+FEW_COMBINATIONS = 1_000
 #: Bitmaps filled together: their operands must fit the feature matrix.
 RULES_AT_ONCE = 64
 #: Records, rules as rows of bitmaps, combination of every genome; of every combination: factors, slots, rows of sizes.
@@ -97,6 +99,7 @@ class CompiledEvaluator(PlainEvaluator):
         self._sizes = SizeTables(c.open, self._market[0], self._worth)
         self._combinations = Combinations()
         self._levels, self._factors_of = np.empty((0, 8), dtype=np.int64), np.empty((0, 8))
+        self._rank_of = np.empty(0, dtype=np.int64)
         self._free_scratch.clear()
 
     def tier1_of(self, population: Population, windows: Sequence[Window]) -> NDArray[np.float64]:
@@ -114,22 +117,19 @@ class CompiledEvaluator(PlainEvaluator):
             if self._beyond <= BEYOND:
                 return super().tier1_of(population, windows)
         self.reach_to(last)
-        place, example, factors, levels, uses = self._combine(population)
+        place, example, factors, levels, rank, uses = self._combine(population)
         weights = uses * (sum(w.stop - w.start for w in windows) / self._reach)
         slots = self._touch.slots_of(levels, weights)
         sizes = self._sizes_of(population.records[example], weights)
         # Genomes that share levels follow each other, so that their tables stay in the cache.
-        rank = np.empty(len(factors), dtype=np.int64)
-        rank[np.lexsort(factors.T)] = np.arange(len(factors))
         order = np.argsort(rank[place], kind="stable")
         for part, index in self._with_bitmaps(population, order):
             self._run(part, (population.records, index, place, factors, slots, sizes), windows, out)
         return np.ascontiguousarray(out.transpose(1, 0, 2))
 
-    def _combine(
-        self, population: Population
-    ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64], NDArray[np.int64], NDArray[np.float64]]:
-        """(combination (G,) of every genome; of every combination: one genome, its factors and levels (R, 8), its genomes)."""
+    def _combine(self, population: Population) -> tuple[Any, ...]:
+        """(the combination (G,) of every genome; of every combination (R,): one genome, its factors and levels (R, 8), its rank
+        by levels, how many genomes have it)."""
         known = self._combinations.count
         afresh, (numbers, example, place), uses = self._combinations.number(population.records)
         if afresh:
@@ -141,7 +141,11 @@ class CompiledEvaluator(PlainEvaluator):
             factors = self._factors(population.records[example[new]])
             self._factors_of = np.concatenate((self._factors_of[:known], factors))
             self._levels = np.concatenate((self._levels[:known], self._touch.levels_of(factors)))
-        return place, example, self._factors_of[numbers], self._levels[numbers], uses
+            if self._combinations.count <= FEW_COMBINATIONS:
+                self._rank_of = _ranks(self._factors_of)
+        factors = self._factors_of[numbers]
+        rank = self._rank_of[numbers] if self._combinations.count <= FEW_COMBINATIONS else _ranks(factors)
+        return place, example, factors, self._levels[numbers], rank, uses
 
     def _sizes_of(self, records: NDArray[np.void], weights: NDArray[np.float64]) -> NDArray[np.int64]:
         """Rows of the tables of sizes for combinations (R,), -1 where there is none: then sizes are computed trade by trade."""
@@ -154,18 +158,7 @@ class CompiledEvaluator(PlainEvaluator):
     def _factors(self, records: NDArray[np.void]) -> NDArray[np.float64]:
         """Levels as multiples of the entry's open, (R, 8) as in `kernels.hop`; each the expression of `kernels.loop`."""
         factors = np.zeros((len(records), 8))
-        stop, target, trailing = records["stop_frac"], records["target_frac"], records["trailing_frac"]
-        leverage, maintenance = records["leverage"], self._costs.maintenance_frac
-        factors[:, 0] = np.where(stop > 0.0, 1.0 - stop, 0.0)
-        factors[:, 1] = np.where(leverage > 1.0, 1.0 - 1.0 / leverage + maintenance, 0.0)
-        factors[:, 2] = np.where(trailing > 0.0, 1.0 - trailing, 0.0)
-        factors[:, 3] = np.where(target > 0.0, 1.0 + target, 0.0)
-        factors[:, 4] = np.where(stop > 0.0, 1.0 + stop, 0.0)
-        factors[:, 5] = 1.0 + 1.0 / leverage - maintenance
-        factors[:, 6] = np.where(trailing > 0.0, 1.0 + trailing, 0.0)
-        factors[:, 7] = np.where(target > 0.0, 1.0 - target, 0.0)
-        factors[records["long_exit"] == records["long_entry"], :4] = 0.0
-        factors[records["short_exit"] == records["short_entry"], 4:] = 0.0
+        fill_factors(records, self._costs.maintenance_frac, factors)
         return factors
 
     def _with_bitmaps(
@@ -290,6 +283,13 @@ def _index_of(population: Population, part: NDArray[np.int64]) -> NDArray[np.int
     return np.concatenate([population.index[a:b] for a, b in zip(first.tolist(), last.tolist(), strict=True)])
 
 
+def _ranks(factors: NDArray[np.float64]) -> NDArray[np.int64]:
+    """The place of every row of `factors` (R, 8) in their order."""
+    rank = np.empty(len(factors), dtype=np.int64)
+    rank[np.lexsort(factors.T)] = np.arange(len(factors))
+    return rank
+
+
 def warm_up() -> None:
     """Compile, or load from the cache, every kernel with the signatures used later, those of the search too; seconds when
     nothing is cached."""
@@ -308,10 +308,11 @@ def warm_up() -> None:
     }
     info = DatasetInfo("none", "NONE", 60, 2, 0, n, 0, (n - 1) * 60_000)
     close = Operand("close")
-    kinds = [Operand("sma", 5), Operand("ema", 5)]
+    kinds = [Operand("sma", 5), Operand("ema", 5), Operand("ema", 7)]
     entries = (
         Rule(close, ">", kinds[0]),
         Rule(close, ">", kinds[1]),
+        Rule(close, ">", kinds[2]),
         Rule(Operand("rsi", 5), ">", Operand("const", value=1.0)),
     )
     volume = RuleSet((Rule(Operand("volume"), ">", Operand("volume_sma", 5)),))
