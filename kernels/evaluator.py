@@ -73,6 +73,7 @@ class CompiledEvaluator(PlainEvaluator):
         fill_enterable(c.time_ms, self._costs.granularity_ms, self._costs.max_missing, self._enterable)
         self._touch = TouchTables(c, self._costs.tick_scale, self._costs.slippage_frac, table_bytes, worth, shifts)
         self._ladder, self._rungs = build_ladder(*self._touch.later)
+        self._orderly = bool(np.array_equal(self._touch.edges, self._touch.later))
         # Amounts are few however many levels there are: their tables pay as they always did.
         self._sizes = SizeTables(c.open, self._market[0], min(worth, WORTH))
 
@@ -185,12 +186,13 @@ class CompiledEvaluator(PlainEvaluator):
             np.empty(longest),
             np.zeros((LANES, 6), dtype=np.uint64),
             np.zeros(GENOMES_LISTED + 2),
+            np.zeros((2, GENOMES_LISTED)),
             np.zeros((GENOMES_LISTED, PLAN_COLUMNS), dtype=np.int64),
             np.zeros((2, GENOMES_LISTED), dtype=np.int64),
             np.zeros((2, longest // self._tile + 2, GENOMES_LISTED), dtype=np.int64),
             np.empty((2, LANES * longest), dtype=np.int32),
             np.empty((2, room), dtype=np.int32),
-            np.empty((3, room)),
+            np.empty((4, room)),
         )
 
     def _call(
@@ -214,8 +216,8 @@ class CompiledEvaluator(PlainEvaluator):
             while done < len(order):
                 done += hop_in_lanes(
                     order[done:], way == BY_LADDER, records, index, place, factors, slots, sizes, self._bits.bits,
-                    self._enterable, touch.tables, touch.fills, self._sizes.tables, self._ladder, self._rungs, *common, self._tile, self._hops, words[:LANES],
-                    words[LANES : 2 * LANES], *of_lanes, returns, rows,
+                    self._enterable, touch.tables, touch.fills, self._sizes.tables, self._ladder, self._rungs, self._orderly,
+                    *common, self._tile, self._hops, words[:LANES], words[LANES : 2 * LANES], *of_lanes, returns, rows,
                 )  # fmt: skip
         else:
             hop_batch(

@@ -12,7 +12,7 @@ import numpy as np
 
 from kernels.bitmaps import join_and_summarise, trailing_zeros
 from kernels.hop import hop
-from kernels.jit import jit
+from kernels.jit import inlined, jit
 from kernels.loop import whole_ticks
 from kernels.plans import AIM_ROW, GUARD_ROW, LAST, LONG, MARGIN, MORE, SIZE_ROW, plan_walks
 from kernels.settling import compound, price_hops, settle_hops
@@ -136,12 +136,24 @@ def list_tile(plans, index, bits, enterable, tables, start, limit, words, summar
                        np.uint64(longest), entered, left_as)  # fmt: skip
 
 
+@inlined
+def ruined(pnls, first, last, purse, j):
+    """Move the equity on over trades first..last-1; did it fall below the amount, so that every later entry is refused?"""
+    equity, least = purse[0, j], purse[0, j]
+    for k in range(first, last):
+        equity += pnls[k]
+        least = equity if equity < least else least
+    purse[0, j] = equity
+    return least < purse[1, j]
+
+
 @jit
-def price_tile(plans, by_ladder, fills, sizes, costs, time_ms, stop, ends, begins, counts, held, listed_in, listed_as,
-               money):  # fmt: skip
+def price_tile(plans, by_ladder, fills, sizes, costs, time_ms, limit, stop, at, purse, ends, begins, counts, held, listed_in,
+               listed_as, money):  # fmt: skip
     """Price the hops of a tile for all genomes whose sizes are known, into `money`; adds to held[j]. In place.
 
-    `by_ladder`: money[0] holds the prices at which `list_by_ladder` left, and becomes fills where sizes are not known.
+    `by_ladder`: money[3] holds the prices at which `list_by_ladder` left, and becomes fills. purse[0, j] is the equity, moved
+    on; once less than the amount purse[1, j] is left, nothing is entered any more and at[j] leaves the window.
     ends[j] becomes the fill of a hop that the window's end ends (`ends[-1]`: of a short one, `ends[-2]`: of a long one).
     """
     for j in range(len(plans)):
@@ -155,7 +167,7 @@ def price_tile(plans, by_ladder, fills, sizes, costs, time_ms, stop, ends, begin
             listed_as[last - 1] = 4 * (stop - 1) + 2
             ends[j] = ends[-2] if long else ends[-1]
         if by_ladder:
-            fill_walked(listed_as, first, last, ends[j], long, costs, money[0])
+            fill_walked(listed_as, first, last, ends[j], long, costs, money[3])
         if plan[SIZE_ROW] >= 0:
             margin = plan[MARGIN] == 1
             cost_frac = costs.taker_frac + costs.opening_frac if margin else costs.taker_frac
@@ -163,11 +175,13 @@ def price_tile(plans, by_ladder, fills, sizes, costs, time_ms, stop, ends, begin
                 held[j] += price_walked(
                     listed_in, listed_as, first, last, sizes[plan[SIZE_ROW]], long, margin, cost_frac, costs, time_ms, money
                 )
-                continue
-            held[j] += price_hops(
-                listed_in, listed_as, first, last, ends[j], plan[GUARD_ROW:], fills, sizes[plan[SIZE_ROW]], long, margin,
-                cost_frac, costs, time_ms, money,
-            )  # fmt: skip
+            else:
+                held[j] += price_hops(
+                    listed_in, listed_as, first, last, ends[j], plan[GUARD_ROW:], fills, sizes[plan[SIZE_ROW]], long, margin,
+                    cost_frac, costs, time_ms, money,
+                )  # fmt: skip
+            if limit < stop - 1 and ruined(money[0], first, last, purse, j):
+                at[j] = stop
 
 
 @jit
@@ -178,8 +192,6 @@ def settle_one(j, plan, g, by_ladder, tiles, fills, costs, time_ms, open_, candl
         j, tiles, begins, counts, held[j], g.amount, costs, candles, money, returns, out
     ):  # fmt: skip
         return True
-    if by_ladder and plan[SIZE_ROW] >= 0:
-        return False  # what was gained stands where the fills were
     margin = plan[MARGIN] == 1
     cost_frac = costs.taker_frac + costs.opening_frac if margin else costs.taker_frac
     hops = np.int64(0)  # a plain 0 would compile what is called with it twice
@@ -188,7 +200,7 @@ def settle_one(j, plan, g, by_ladder, tiles, fills, costs, time_ms, open_, candl
             entered[hops] = listed_in[begins[s, j] + k]
             left_as[hops] = listed_as[begins[s, j] + k]
             if by_ladder:
-                returns[hops] = money[0, begins[s, j] + k]
+                returns[hops] = money[3, begins[s, j] + k]
             hops += 1
     return settle_hops(
         g, entered, left_as, hops, ends[j], by_ladder, plan[GUARD_ROW:], fills, plan[LONG] == 1, margin, cost_frac, costs, time_ms, open_,
@@ -198,16 +210,16 @@ def settle_one(j, plan, g, by_ladder, tiles, fills, costs, time_ms, open_, candl
 
 @jit
 def hop_in_lanes(order, by_ladder, genomes, index, kind_of, factors, slots, size_rows, bits, enterable, tables, fills, sizes,
-                 ladder, rungs, costs, time_ms, open_, close, edges, later, small, large, shifts, start, stop, tile, most, words, summaries, state,
-                 ends, plans, lists, segments, hops, listed, money, returns, out):  # fmt: skip
+                 ladder, rungs, orderly, costs, time_ms, open_, close, edges, later, small, large, shifts, start, stop, tile, most, words, summaries, state,
+                 ends, purse, plans, lists, segments, hops, listed, money, returns, out):  # fmt: skip
     """Rows out[i] for the first genomes i of `order`, all of which go by tables or all `by_ladder` (`plans.way_of`), over one
     window. In place; returns how many are done, at least one: a call is to end soon.
 
     `size_rows` (R,): the row of `sizes` of every combination, -1 where sizes depend on the equity. `tile`: candles, whole
     groups of 64 words; `most`: hops to list together. Scratch: `words` and `summaries` uint64[LANES, W'] (entries, and which
-    words have any), `state` uint64[LANES, 6], `ends` float64[GENOMES_LISTED + 2], `plans` int64[GENOMES_LISTED,
+    words have any), `state` uint64[LANES, 6], `ends` float64[GENOMES_LISTED + 2], `purse` float64[2, GENOMES_LISTED], `plans` int64[GENOMES_LISTED,
     PLAN_COLUMNS], `lists` int64[2, GENOMES_LISTED], `segments` int64[2, tiles of the window, GENOMES_LISTED], `hops`
-    int32[2, LANES x longest window], `listed` int32[2, room_for_hops], `money` float64[3, room_for_hops], `returns`
+    int32[2, LANES x longest window], `listed` int32[2, room_for_hops], `money` float64[4, room_for_hops], `returns`
     float64[longest window].
     """
     limit, longest = stop - 1, len(returns)
@@ -226,6 +238,8 @@ def hop_in_lanes(order, by_ladder, genomes, index, kind_of, factors, slots, size
         held[: len(part)] = 0
         ends[: len(part)] = 0.0
         ends[-2], ends[-1] = sold, covered
+        for j in range(len(part)):
+            purse[0, j], purse[1, j] = costs[0].start_equity, genomes[part[j]].amount
         used, tiles = np.int64(0), 0
         room = most if len(part) > 1 else listed.shape[1]
         first = start
@@ -234,8 +248,8 @@ def hop_in_lanes(order, by_ladder, genomes, index, kind_of, factors, slots, size
             begun = used
             if by_ladder:
                 used = list_by_ladder(
-                    plan, index, bits, enterable, factors, ladder, rungs, edges, open_, scale, first, last, stop, words[0],
-                    summaries[0], at, begins[tiles], counts[tiles], begun, room, listed[0], listed[1], money[0],
+                    plan, index, bits, enterable, factors, ladder, rungs, orderly, edges, open_, scale, first, last, stop, words[0],
+                    summaries[0], at, begins[tiles], counts[tiles], begun, room, listed[0], listed[1], money[3],
                 )  # fmt: skip
             else:
                 used = list_tile(
@@ -243,8 +257,8 @@ def hop_in_lanes(order, by_ladder, genomes, index, kind_of, factors, slots, size
                     begins[tiles], counts[tiles], begun, room, listed[0], listed[1],
                 )  # fmt: skip
             if used > begun:
-                price_tile(plan, by_ladder, fills, sizes, costs[0], time_ms, stop, ends, begins[tiles], counts[tiles], held, listed[0],
-                           listed[1], money)  # fmt: skip
+                price_tile(plan, by_ladder, fills, sizes, costs[0], time_ms, last, stop, at, purse, ends, begins[tiles],
+                           counts[tiles], held, listed[0], listed[1], money)  # fmt: skip
             first = last
             tiles += 1
         if used < 0:
