@@ -43,7 +43,9 @@ def _met_of_eight(typing_context: Any, values: Any, guard_at: Any, aim_at: Any, 
     def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         array, guard_from, aim_from, guard_level, aim_level = args
         kind = signature.args[0]
-        guarded = builder.fcmp_ordered("<=", _eight(context, builder, kind, array, guard_from), _same(builder, guard_level))
+        guarded = builder.fcmp_ordered(
+            "<=", _eight(context, builder, kind, array, guard_from), _same(builder, guard_level)
+        )
         aimed = builder.fcmp_ordered("<", _eight(context, builder, kind, array, aim_from), _same(builder, aim_level))
         mask = builder.bitcast(builder.or_(guarded, aimed), ir.IntType(8))
         return builder.zext(mask, ir.IntType(64))
@@ -56,7 +58,9 @@ def _met_of_eight(typing_context: Any, values: Any, guard_at: Any, aim_at: Any, 
 met_of_eight: Any = intrinsic(_met_of_eight)
 
 
-def build_ladder(lows: NDArray[np.float64], highs: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+def build_ladder(
+    lows: NDArray[np.float64], highs: NDArray[np.float64]
+) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
     """(values of all rungs, where each rung begins) for `lows` and negated `highs` (n,)."""
     rungs = []
     pair = np.stack((lows, highs))
@@ -98,7 +102,9 @@ def first_met(values, begins, c, guard_row, guard, aim):
         c = (c >> 3) + 1
         rung += 1
         first = begins[rung] + GROUP * (c >> 3)
-        met = met_of_eight(values, first + guard_row, first + aim_row, guard, aim) >> np.uint64(c & 7) << np.uint64(c & 7)
+        met = (
+            met_of_eight(values, first + guard_row, first + aim_row, guard, aim) >> np.uint64(c & 7) << np.uint64(c & 7)
+        )
     c = (c & ~7) + np.int64(trailing_zeros(met))
     while rung > 0:
         rung -= 1

@@ -5,7 +5,7 @@ of waiting. Lanes fill the waiting of one genome with the hops of the others. Be
 more than a trade, so that all genomes walk one tile of the series before any walks the next: bitmaps, tables and fills of
 a tile fit that cache. Where a genome's hops end does not depend on its money, so that hops are listed (`list_tile`),
 priced tile by tile, and settled at the end (`kernels.settling`); each of these loops is by itself, as a processor guesses
-and waits less in small ones. A genome that is refused an entry on the way goes through `hop.hop`.
+and waits less in small ones. Without tables hops are listed by the ladder (`kernels.walking`), and the rest is the same. A genome that is refused an entry on the way goes through `hop.hop`.
 """
 
 import numpy as np
@@ -27,7 +27,7 @@ GENOMES_LISTED = 8_192
 HOPS_LISTED = 1 << 20
 #: Genomes that are listed first, to learn how many hops they make.
 AT_FIRST = 64
-#: Hops after which a call returns, and words that it joins: a tenth of a second each.
+#: Hops after which a call returns (a quarter of them by the ladder), and words that it joins: a tenth of a second each.
 HOPS_PER_CALL, WORDS_PER_CALL = 4 << 20, 1 << 28
 #: Columns of the state of a lane: its genome's place in the list, position, hops so far, where its words and its two tables
 #: (one candle on) begin.
@@ -173,8 +173,9 @@ def price_tile(plans, by_ladder, fills, sizes, costs, time_ms, limit, stop, at, 
             cost_frac = costs.taker_frac + costs.opening_frac if margin else costs.taker_frac
             if by_ladder:
                 held[j] += price_walked(
-                    listed_in, listed_as, first, last, sizes[plan[SIZE_ROW]], long, margin, cost_frac, costs, time_ms, money
-                )
+                    listed_in, listed_as, first, last, sizes[plan[SIZE_ROW]], long, margin, cost_frac, costs, time_ms,
+                    money,
+                )  # fmt: skip
             else:
                 held[j] += price_hops(
                     listed_in, listed_as, first, last, ends[j], plan[GUARD_ROW:], fills, sizes[plan[SIZE_ROW]], long, margin,
@@ -185,8 +186,8 @@ def price_tile(plans, by_ladder, fills, sizes, costs, time_ms, limit, stop, at, 
 
 
 @jit
-def settle_one(j, plan, g, by_ladder, tiles, fills, costs, time_ms, open_, candles, ends, begins, counts, held, listed_in, listed_as,
-               entered, left_as, money, returns, out):  # fmt: skip
+def settle_one(j, plan, g, by_ladder, tiles, fills, costs, time_ms, open_, candles, ends, begins, counts, held,
+               listed_in, listed_as, entered, left_as, money, returns, out):  # fmt: skip
     """Settle genome `g`, the j-th of the list, into the row `out`. In place; False when an entry was refused on the way."""
     if plan[SIZE_ROW] >= 0 and compound(
         j, tiles, begins, counts, held[j], g.amount, costs, candles, money, returns, out
@@ -203,22 +204,22 @@ def settle_one(j, plan, g, by_ladder, tiles, fills, costs, time_ms, open_, candl
                 returns[hops] = money[3, begins[s, j] + k]
             hops += 1
     return settle_hops(
-        g, entered, left_as, hops, ends[j], by_ladder, plan[GUARD_ROW:], fills, plan[LONG] == 1, margin, cost_frac, costs, time_ms, open_,
-        candles, returns, out,
+        g, entered, left_as, hops, ends[j], by_ladder, plan[GUARD_ROW:], fills, plan[LONG] == 1, margin, cost_frac, costs, time_ms,
+        open_, candles, returns, out,
     )  # fmt: skip
 
 
 @jit
 def hop_in_lanes(order, by_ladder, genomes, index, kind_of, factors, slots, size_rows, bits, enterable, tables, fills, sizes,
-                 ladder, rungs, orderly, costs, time_ms, open_, close, edges, later, small, large, shifts, start, stop, tile, most, words, summaries, state,
-                 ends, purse, plans, lists, segments, hops, listed, money, returns, out):  # fmt: skip
+                 ladder, rungs, orderly, costs, time_ms, open_, close, edges, later, small, large, shifts, start, stop, tile,
+                 most, words, summaries, state, ends, purse, plans, lists, segments, hops, listed, money, returns, out):  # fmt: skip
     """Rows out[i] for the first genomes i of `order`, all of which go by tables or all `by_ladder` (`plans.way_of`), over one
     window. In place; returns how many are done, at least one: a call is to end soon.
 
     `size_rows` (R,): the row of `sizes` of every combination, -1 where sizes depend on the equity. `tile`: candles, whole
     groups of 64 words; `most`: hops to list together. Scratch: `words` and `summaries` uint64[LANES, W'] (entries, and which
-    words have any), `state` uint64[LANES, 6], `ends` float64[GENOMES_LISTED + 2], `purse` float64[2, GENOMES_LISTED], `plans` int64[GENOMES_LISTED,
-    PLAN_COLUMNS], `lists` int64[2, GENOMES_LISTED], `segments` int64[2, tiles of the window, GENOMES_LISTED], `hops`
+    words have any), `state` uint64[LANES, 6], `ends` float64[GENOMES_LISTED + 2], `purse` float64[2, GENOMES_LISTED],
+    `plans` int64[GENOMES_LISTED, PLAN_COLUMNS], `lists` int64[2, GENOMES_LISTED], `segments` int64[2, tiles of the window, GENOMES_LISTED], `hops`
     int32[2, LANES x longest window], `listed` int32[2, room_for_hops], `money` float64[4, room_for_hops], `returns`
     float64[longest window].
     """
@@ -228,9 +229,10 @@ def hop_in_lanes(order, by_ladder, genomes, index, kind_of, factors, slots, size
     covered = whole_ticks(close[limit] * (1.0 + slip), True, scale) / scale
     at, held = lists[0], lists[1]
     begins, counts = segments[0], segments[1]
+    per_call = HOPS_PER_CALL >> 2 if by_ladder else HOPS_PER_CALL
     done, together = 0, AT_FIRST
     hops_done = np.int64(0)
-    while done < len(order) and hops_done < HOPS_PER_CALL and done * ((stop - start) >> 6) < WORDS_PER_CALL:
+    while done < len(order) and hops_done < per_call and done * ((stop - start) >> 6) < WORDS_PER_CALL:
         part = order[done : done + together]
         plan = plans[: len(part)]
         plan_walks(part, genomes, index, kind_of, slots, size_rows, plan)
@@ -248,8 +250,8 @@ def hop_in_lanes(order, by_ladder, genomes, index, kind_of, factors, slots, size
             begun = used
             if by_ladder:
                 used = list_by_ladder(
-                    plan, index, bits, enterable, factors, ladder, rungs, orderly, edges, open_, scale, first, last, stop, words[0],
-                    summaries[0], at, begins[tiles], counts[tiles], begun, room, listed[0], listed[1], money[3],
+                    plan, index, bits, enterable, factors, ladder, rungs, orderly, edges, open_, scale, first, last, stop,
+                    words[0], summaries[0], at, begins[tiles], counts[tiles], begun, room, listed[0], listed[1], money[3],
                 )  # fmt: skip
             else:
                 used = list_tile(
@@ -267,8 +269,8 @@ def hop_in_lanes(order, by_ladder, genomes, index, kind_of, factors, slots, size
             continue
         for j in range(len(part)):
             i = part[j]
-            if not settle_one(j, plan[j], genomes[i], by_ladder, tiles, fills, costs[0], time_ms, open_, stop - start, ends, begins, counts,
-                              held, listed[0], listed[1], hops[0], hops[1], money, returns, out[i]):  # fmt: skip
+            if not settle_one(j, plan[j], genomes[i], by_ladder, tiles, fills, costs[0], time_ms, open_, stop - start, ends,
+                              begins, counts, held, listed[0], listed[1], hops[0], hops[1], money, returns, out[i]):  # fmt: skip
                 entries, summary = words[0], summaries[0]
                 join_and_summarise(bits, plan[j], index, plan[j, MORE], plan[j, LAST], enterable, start, limit, entries,
                                    summary)  # fmt: skip

@@ -16,7 +16,8 @@ def list_by_ladder(plans, index, bits, enterable, factors, ladder, rungs, orderl
                    summary, at, begins, counts, used, most, listed_in, listed_as, prices):  # fmt: skip
     """As `lanes.list_tile`, one genome after the other; `prices` gets the price before slippage at which each hop ends.
 
-    `orderly`: every open lies between low and high. The keys are those of `touch.first_touch`: 4 x candle, +2 within it, +1 at the aim.
+    `orderly`: every open lies between low and high. The keys are those of `touch.first_touch`: 4 x candle, +2 within it, +1
+    at the aim.
     """
     for j in range(len(plans)):
         begins[j], counts[j] = used, 0
