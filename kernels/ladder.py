@@ -62,7 +62,7 @@ def build_ladder(
     lows: NDArray[np.float64], highs: NDArray[np.float64]
 ) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
     """(values of all rungs, where each rung begins) for `lows` and negated `highs` (n,)."""
-    rungs = []
+    rungs: list[NDArray[np.float64]] = []
     pair = np.stack((lows, highs))
     while True:
         n = pair.shape[1]

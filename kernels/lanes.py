@@ -5,7 +5,8 @@ of waiting. Lanes fill the waiting of one genome with the hops of the others. Be
 more than a trade, so that all genomes walk one tile of the series before any walks the next: bitmaps, tables and fills of
 a tile fit that cache. Where a genome's hops end does not depend on its money, so that hops are listed (`list_tile`),
 priced tile by tile, and settled at the end (`kernels.settling`); each of these loops is by itself, as a processor guesses
-and waits less in small ones. Without tables hops are listed by the ladder (`kernels.walking`), and the rest is the same. A genome that is refused an entry on the way goes through `hop.hop`.
+and waits less in small ones. Without tables hops are listed by the ladder (`kernels.walking`), and the rest is the same. A
+genome that is refused an entry on the way goes through `hop.hop`.
 """
 
 import numpy as np
@@ -204,23 +205,25 @@ def settle_one(j, plan, g, by_ladder, tiles, fills, costs, time_ms, open_, candl
                 returns[hops] = money[3, begins[s, j] + k]
             hops += 1
     return settle_hops(
-        g, entered, left_as, hops, ends[j], by_ladder, plan[GUARD_ROW:], fills, plan[LONG] == 1, margin, cost_frac, costs, time_ms,
-        open_, candles, returns, out,
+        g, entered, left_as, hops, ends[j], by_ladder, plan[GUARD_ROW:], fills, plan[LONG] == 1, margin, cost_frac, costs,
+        time_ms, open_, candles, returns, out,
     )  # fmt: skip
 
 
 @jit
 def hop_in_lanes(order, by_ladder, genomes, index, kind_of, factors, slots, size_rows, bits, enterable, tables, fills, sizes,
                  ladder, rungs, orderly, costs, time_ms, open_, close, edges, later, small, large, shifts, start, stop, tile,
-                 most, words, summaries, state, ends, purse, plans, lists, segments, hops, listed, money, returns, out):  # fmt: skip
+                 most, words, summaries, state, ends, purse, plans, lists, segments, hops, listed, money, returns,
+                 out):  # fmt: skip
     """Rows out[i] for the first genomes i of `order`, all of which go by tables or all `by_ladder` (`plans.way_of`), over one
     window. In place; returns how many are done, at least one: a call is to end soon.
 
     `size_rows` (R,): the row of `sizes` of every combination, -1 where sizes depend on the equity. `tile`: candles, whole
     groups of 64 words; `most`: hops to list together. Scratch: `words` and `summaries` uint64[LANES, W'] (entries, and which
     words have any), `state` uint64[LANES, 6], `ends` float64[GENOMES_LISTED + 2], `purse` float64[2, GENOMES_LISTED],
-    `plans` int64[GENOMES_LISTED, PLAN_COLUMNS], `lists` int64[2, GENOMES_LISTED], `segments` int64[2, tiles of the window, GENOMES_LISTED], `hops`
-    int32[2, LANES x longest window], `listed` int32[2, room_for_hops], `money` float64[4, room_for_hops], `returns`
+    `plans` int64[GENOMES_LISTED, PLAN_COLUMNS], `lists` int64[2, GENOMES_LISTED], `segments` int64[2, tiles of the
+    window, GENOMES_LISTED], `hops` int32[2, LANES x longest window], `listed` int32[2, room_for_hops],
+    `money` float64[4, room_for_hops], `returns`
     float64[longest window].
     """
     limit, longest = stop - 1, len(returns)
