@@ -1,5 +1,6 @@
 """Asking for a campaign, from the command line as from the pages: a checked spec, and the command that carries it."""
 
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from uuid import uuid4
 
@@ -12,8 +13,9 @@ from bus.subjects import entity_filter
 from domain.candles import DatasetInfo
 from domain.errors import BadInput
 from domain.execution import ExecutionModel, MarketRules
+from domain.markets import Timed, windows_beside
 from domain.risk import RISK_LEVELS, Level
-from domain.specs import CampaignSpec, SearchSpec, Select, Windows, split_windows, validate_campaign
+from domain.specs import CampaignSpec, Market, SearchSpec, Select, Windows, split_windows, validate_campaign
 from domain.tasks import pairs, space_of
 
 #: Smallest order in quote currency that a venue takes (recorded product lists of the venues).
@@ -26,15 +28,31 @@ def execution_for(info: DatasetInfo) -> ExecutionModel:
     return ExecutionModel(market=rules)
 
 
+def further_markets(
+    windows: Windows, first: Timed, further: Sequence[tuple[str, DatasetInfo, Timed]], purge: int | None, embargo: int
+) -> tuple[Market, ...]:
+    """Further datasets of a search whose first one has `windows`: each split at the times of those before it, where it shares
+    any with them. BadInput when too little of one is left."""
+    before, out = [(windows, first)], []
+    for digest, info, times in further:
+        try:
+            found = windows_beside(before, times, purge, embargo)
+        except BadInput as e:
+            raise BadInput(f"{info.venue} {info.symbol} ({digest[:12]}): {e}") from e
+        before.append((found, times))
+        out.append(Market(digest, info.venue, info.symbol, info.granularity_s, found, execution_for(info)))
+    return tuple(out)
+
+
 def campaign_spec(
     digest: str, info: DatasetInfo, *, units: int, replicas: int, seed: int, risk: Level, population: int, generations: int,
     candles: int, grammar: str, name: str, patience: int = 8, restart_after: int = 0, select: Select = "return",
-    exhaustive: bool = False, nulls: int = 0, windows: Windows | None = None,
+    exhaustive: bool = False, nulls: int = 0, windows: Windows | None = None, also: Sequence[Market] = (),
 ) -> CampaignSpec:  # fmt: skip
     """A validated spec over `windows`, else over the dataset's last `candles` candles (0 = all); BadInput says what does not fit.
 
     `exhaustive`: a unit for each stop and target of the grammar, which goes through all rules; `units`, `population` and
-    `generations` mean nothing then.
+    `generations` mean nothing then. `also`: further datasets, with which the objective is shared.
     """
     if risk not in RISK_LEVELS:
         raise BadInput(f"risk must be one of {', '.join(RISK_LEVELS)}, not {risk}")
@@ -53,6 +71,7 @@ def campaign_spec(
         restart_after=restart_after,
         select=select,
         trades_wanted=RISK_LEVELS[risk].trades_wanted,
+        also=tuple(also),
     )
     if exhaustive:
         space = space_of(search)

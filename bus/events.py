@@ -10,7 +10,7 @@ import msgspec
 from domain.candles import DatasetInfo
 from domain.genome import Genome
 from domain.judgement import Judgement
-from domain.results import Distribution, Find
+from domain.results import Distribution, Find, FrontPoint
 from domain.specs import CampaignSpec, Distinct, SearchSpec
 from domain.tasks import Task
 
@@ -175,7 +175,8 @@ class ReplicaRequested(EventData, frozen=True):
 class UnitValidated(EventData, frozen=True):
     """`owners` gave bit-equal outcomes and the independent reference agreed on the finds.
 
-    `distribution`: of all genomes of an exhaustive unit, null for any other.
+    `distribution`: of all genomes of an exhaustive unit, null for any other. `front`: what no other genome of the unit
+    dominates in return, Sharpe ratio, drawdown and trades; empty for all but searches.
     """
 
     campaign: str
@@ -188,6 +189,7 @@ class UnitValidated(EventData, frozen=True):
     tried_sha256: str
     finds: tuple[Find, ...]
     distribution: Distribution | None = None
+    front: tuple[FrontPoint, ...] = ()
 
 
 class UnitInconclusive(EventData, frozen=True):

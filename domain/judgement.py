@@ -80,6 +80,9 @@ class Judgement(msgspec.Struct, frozen=True):
     the finds in `pbo_blocks` blocks. `reality_check` (White) and `spa` (Hansen) are p-values against buy & hold.
     `min_btl_years`: what the fitness range had to span for the best of `trials` not to reach a yearly Sharpe ratio of 1 by
     luck; it spans `fitness_years`. `hold_out_looks`: how often anybody looked at candles of this hold-out.
+
+    `judged_on` names the first dataset of a search over several, and `also` the others: every figure is of the first alone.
+    Both are empty where there is one.
     """
 
     alpha: float
@@ -102,3 +105,5 @@ class Judgement(msgspec.Struct, frozen=True):
     fitness_years: float
     hold_out_looks: int
     strategies: tuple[StrategyJudgement, ...]
+    judged_on: str = ""
+    also: tuple[str, ...] = ()

@@ -30,10 +30,15 @@ def headline(j: Judgement) -> str:
             f"{passed} of the {n} finds judged pass every gate: as far as these candles can tell, better than luck. "
             "The hold-out and paper trading have still to agree."
         )
+    if not j.nulls_asked and j.also:
+        return (
+            "Not tested against luck: a search over several datasets has no null repetitions, so that nothing it found can pass. "
+            "Search the first dataset alone with `--nulls 19` to test what it shows."
+        )
     if not j.nulls_asked:
         return (
             "Not tested against luck: the campaign had no null repetitions, so that nothing it found can pass. "
-            "`sluice mine --nulls 19` adds them."
+            "`sluice mine --nulls 19` adds them to searches; an exhaustive campaign has none."
         )
     return f"Nothing of what was found is shown to be better than luck: none of the {n} finds judged passes every gate."
 
@@ -41,6 +46,8 @@ def headline(j: Judgement) -> str:
 def campaign_words(j: Judgement) -> list[str]:
     """The headline, then the figures behind it, a sentence each."""
     out = [headline(j)]
+    if j.also:
+        out.append(_first_alone(j))
     if j.strategies:
         out += [nulls_words(j, j.strategies[0]), _walk_words(j)]
         if j.pbo is not None:
@@ -58,6 +65,13 @@ def campaign_words(j: Judgement) -> list[str]:
         )
     out.append(_hold_out_words(j))
     return out
+
+
+def _first_alone(j: Judgement) -> str:
+    others = ", ".join(j.also)
+    return (
+        f"The search also wanted it to hold up on {others}; all figures of this judgement are of {j.judged_on} alone."
+    )
 
 
 def nulls_words(j: Judgement, s: StrategyJudgement) -> str:
@@ -110,7 +124,7 @@ def _hold_out_words(j: Judgement) -> str:
 def strategy_words(j: Judgement, s: StrategyJudgement) -> list[str]:
     """What is said of one strategy, a sentence each."""
     why = {
-        GATE_NULLS: "the null repetitions do not clear it",
+        GATE_NULLS: "the null repetitions do not clear it" if j.nulls_asked else "no null repetition was asked for",
         GATE_DSR: "walk-forward candles do not confirm it",
         GATE_LOOK_AHEAD: "it sees the future",
     }
@@ -119,6 +133,8 @@ def strategy_words(j: Judgement, s: StrategyJudgement) -> list[str]:
         if s.passed
         else f"Not shown to be better than luck: {' and '.join(why.get(f, f) for f in s.failed)}."
     ]
+    if j.also:
+        out.append(_first_alone(j))
     out.append(nulls_words(j, s))
     out.append(
         f"Walk-forward, {s.days} days: {percent(s.walk_return)} (buy & hold {percent(s.hold_walk_return)}), yearly Sharpe ratio "

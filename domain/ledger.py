@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 import msgspec
 
 from domain.candles import DatasetInfo
-from domain.specs import SearchSpec, Window
+from domain.specs import Market, SearchSpec, Window
 
 _ALIASES = {"XBT": "BTC", "XXBT": "BTC", "XETH": "ETH", "XDG": "DOGE"}
 
@@ -40,15 +40,15 @@ def span_of(info: DatasetInfo, windows: Sequence[Window]) -> Span:
     return Span(asset_of(info.symbol), first, max(first, last))
 
 
-def fitness_span(info: DatasetInfo, search: SearchSpec) -> Span:
+def fitness_span(info: DatasetInfo, search: SearchSpec | Market) -> Span:
     return span_of(info, search.windows.fitness)
 
 
-def walk_span(info: DatasetInfo, search: SearchSpec) -> Span:
+def walk_span(info: DatasetInfo, search: SearchSpec | Market) -> Span:
     return span_of(info, search.windows.walk_forward)
 
 
-def hold_out_span(info: DatasetInfo, search: SearchSpec) -> Span:
+def hold_out_span(info: DatasetInfo, search: SearchSpec | Market) -> Span:
     return span_of(info, (search.windows.hold_out,))
 
 

@@ -1,5 +1,7 @@
 """What a unit of mining yields. The digest holds outcomes only: no id, no time, no machine."""
 
+from collections.abc import Sequence
+
 import msgspec
 
 from domain.genome import Genome
@@ -15,9 +17,35 @@ class WindowFigures(msgspec.Struct, frozen=True):
     tier1: Figures
 
 
+def mean_return(windows: Sequence[WindowFigures]) -> float | None:
+    """Mean net return over the fitness windows of one dataset, bit for bit its part of the objective; null when there is a
+    window in which nothing was traded."""
+    total = 0.0
+    for window in windows:
+        value = window.tier1.get("return_frac")
+        if value is None:
+            return None
+        total += float(value)
+    return total / len(windows) if windows else None
+
+
+class MarketFigures(msgspec.Struct, frozen=True):
+    """The figures of a find on a further dataset of its search; each as the one of the same name in `Find`."""
+
+    dataset: str
+    fitness: tuple[WindowFigures, ...]
+    walk_forward: tuple[WindowFigures, ...]
+    daily_fitness: Figures
+    daily_walk: Figures
+    hold_fitness: Figures
+    hold_walk: Figures
+
+
 class Find(msgspec.Struct, frozen=True):
     """One retained genome with its figures; `objective` is its mean net return over the fitness windows, null
-    when there is a window in which it never traded.
+    when there is a window in which it never traded. Of a search over several datasets it is the mean of their objectives,
+    `enough_trades` counts the trades of all, and the other figures are those of the first; `also` holds the others', in
+    the search's order.
 
     `daily_*` are tier 2 figures of the genome and `hold_*` of buy & hold, over the whole fitness range and over the
     whole walk-forward range (each from its first window's start to its last window's stop, starting flat).
@@ -33,6 +61,7 @@ class Find(msgspec.Struct, frozen=True):
     daily_walk: Figures
     hold_fitness: Figures
     hold_walk: Figures
+    also: tuple[MarketFigures, ...] = ()
 
 
 class NullOutcome(msgspec.Struct, frozen=True):
@@ -47,6 +76,9 @@ class NullOutcome(msgspec.Struct, frozen=True):
     objective: float | None
     trades: int
     enough_trades: bool
+
+
+LOWEST_BIN, HIGHEST_BIN = -1001, 5000
 
 
 class Histogram(msgspec.Struct, frozen=True):
@@ -71,8 +103,16 @@ class Distribution(msgspec.Struct, frozen=True):
     enough: Histogram
 
     def adds_up(self) -> bool:
+        """Whether the figures can be those of one count of `evaluated` genomes, in bins that there are."""
+        for bins in (self.few, self.enough):
+            if bins.counts and not LOWEST_BIN <= bins.first <= HIGHEST_BIN + 1 - len(bins.counts):
+                return False
         counts = (self.without_objective, self.flagged, *self.few.counts, *self.enough.counts)
         return all(n >= 0 for n in counts) and sum(counts) == self.evaluated
+
+
+#: Members of a unit's front that are kept: the ends of every aim, then those with most room around them.
+FRONT_MOST = 16
 
 
 class FrontPoint(msgspec.Struct, frozen=True):

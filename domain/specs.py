@@ -73,8 +73,26 @@ def split_windows(candles: int, last: int = 0, walks: int = 4, purge: int | None
     return Windows((Window(start, a),), walk, Window(b, candles))
 
 
+class Market(msgspec.Struct, frozen=True):
+    """A further dataset of a search: whose candles, which of them, and what a trade costs there."""
+
+    dataset: str
+    venue: str
+    symbol: str
+    granularity_s: int
+    windows: Windows
+    execution: ExecutionModel
+
+
+#: Datasets that one search may have beside its first.
+MOST_ALSO = 7
+
+
 class SearchSpec(msgspec.Struct, frozen=True):
     """All that the outcome of a unit depends on, beside its seed and the kernel version.
+
+    A strategy that it finds is one of the first market (`venue`, `symbol`, `granularity_s`); the datasets of `also` take part in
+    the objective, each with the same weight, and are evidence.
 
     The search ends after `generations`, or after `patience` of them without a better best. A population whose own best has
     not become better for `restart_after` generations (0: never) gives way to a new one.
@@ -96,6 +114,13 @@ class SearchSpec(msgspec.Struct, frozen=True):
     method: Method = "evolve"
     select: Select = "return"
     restart_after: int = 0
+    also: tuple[Market, ...] = ()
+
+    @property
+    def markets(self) -> tuple[Market, ...]:
+        """All datasets in the order in which they are added up, the first one included."""
+        first = Market(self.dataset, self.venue, self.symbol, self.granularity_s, self.windows, self.execution)
+        return (first, *self.also)
 
 
 class CampaignSpec(msgspec.Struct, frozen=True):
@@ -117,7 +142,7 @@ def unit_id(campaign: str, index: int) -> str:
     return derived_id("unit", campaign, index)
 
 
-def strategy_id(genome: str, search: SearchSpec) -> str:
+def strategy_id(genome: str, search: SearchSpec | Market) -> str:
     """hash(genome, venue, symbol, granularity, execution model): evidence for one market promotes nothing on another."""
     return content_hash([genome, search.venue, search.symbol, search.granularity_s, search.execution])
 
@@ -138,13 +163,33 @@ def validate_search(s: SearchSpec) -> None:
     if s.select not in SELECTS:
         raise BadInput(f"select must be one of {', '.join(SELECTS)}, not {s.select}")
     load_grammar(s.grammar)
-    validate_execution(s.execution)
+    for market in s.markets:
+        validate_execution(market.execution)
+    if s.also:
+        _validate_also(s)
     if s.method == "sweep":
         space = search_space(s.grammar, s.risk, s.venue)
         check_sweep(s.grammar, space)
         if s.generations != len(space.rules):
             raise BadInput(
                 f"an exhaustive unit goes from first rule to first rule: generations must be {len(space.rules)}"
+            )
+
+
+def _validate_also(s: SearchSpec) -> None:
+    if len(s.also) > MOST_ALSO:
+        raise BadInput(f"a search has at most {MOST_ALSO} datasets beside its first, not {len(s.also)}")
+    datasets = [m.dataset for m in s.markets]
+    if len(set(datasets)) < len(datasets):
+        raise BadInput("a dataset can be searched once: name each of them once, in --dataset or in --also")
+    if s.method == "sweep":
+        raise BadInput("an exhaustive search has one dataset: it cannot be had with further ones")
+    own = search_space(s.grammar, s.risk, s.venue)
+    for venue in dict.fromkeys(m.venue for m in s.also):
+        there = search_space(s.grammar, s.risk, venue)
+        if not (set(own.directions) <= set(there.directions) and set(own.leverage) <= set(there.leverage)):
+            raise BadInput(
+                f"{venue} does not allow all directions and leverage that are searched on {s.venue}: search with {venue} first"
             )
 
 
@@ -160,6 +205,11 @@ def validate_campaign(c: CampaignSpec) -> None:
     ):
         if not low <= getattr(c, name) <= high:
             raise BadInput(f"{name} must be {low} to {high}, not {getattr(c, name)}")
+    if c.search.also and c.nulls:
+        raise BadInput(
+            "a search over several datasets has no null repetitions: series bootstrapped one by one lose what the datasets have "
+            "in common, and luck on all of them at once would look rarer than it is"
+        )
     if c.search.method == "sweep":
         space = search_space(c.search.grammar, c.search.risk, c.search.venue)
         pairs = len(space.stop_bps) * len(space.target_bps)

@@ -21,9 +21,11 @@ from kernels.bitmaps import BITMAP_BYTES, RuleBits, fill_enterable, row_words
 from kernels.blocks import SHIFTS
 from kernels.combinations import Combinations, fill_factors
 from kernels.hop import hop_batch
-from kernels.lanes import GENOMES_LISTED, LANES, PLAN_COLUMNS, TILE, hop_in_lanes, mark_lanes, room_for_hops
+from kernels.ladder import build_ladder
+from kernels.lanes import GENOMES_LISTED, HOPS_LISTED, LANES, TILE, hop_in_lanes, room_for_hops
 from kernels.layout import operands_of, rule_records
 from kernels.plain import PlainEvaluator
+from kernels.plans import ALONE, BY_LADDER, BY_TABLES, PLAN_COLUMNS, mark_ways
 from kernels.population import Population
 from kernels.sizes import SizeTables
 from kernels.tables import TABLE_BYTES, WORTH, TouchTables
@@ -51,7 +53,8 @@ class CompiledEvaluator(PlainEvaluator):
     """Implements `kernels.protocol.Evaluator`; raises BadInput for candles, costs, genomes or windows out of range.
 
     `threads` cores are used. `table_bytes` and `bitmap_bytes` bound what is kept between calls; a table is built for a
-    level once `worth` genomes have walked the dataset with it. `tile`: candles that lanes walk together, a multiple of 4,096.
+    level once `worth` genomes have walked the dataset with it. `tile`: candles that lanes walk together, a multiple of 4,096;
+    `hops`: how many they list before they are settled.
     """
 
     def __init__(
@@ -64,10 +67,11 @@ class CompiledEvaluator(PlainEvaluator):
         worth: float = WORTH,
         shifts: tuple[int, int] = SHIFTS,
         tile: int = TILE,
+        hops: int = HOPS_LISTED,
     ) -> None:
         super().__init__(candles, execution)
         self._threads = max(1, threads)
-        self._tile = tile
+        self._tile, self._hops = tile, hops
         self._bytes, self._worth, self._shifts = (bitmap_bytes, table_bytes), worth, shifts
         self._reach, self._beyond = 0, 0
         self._free_scratch: list[tuple[NDArray[Any], ...]] = []
@@ -85,7 +89,10 @@ class CompiledEvaluator(PlainEvaluator):
         fill_enterable(c.time_ms, self._costs.granularity_ms, self._costs.max_missing, self._enterable)
         terms = (self._costs.tick_scale, self._costs.slippage_frac)
         self._touch = TouchTables(c, *terms, table_bytes, self._worth, self._shifts)
-        self._sizes = SizeTables(c.open, self._market[0], self._worth)
+        self._ladder, self._rungs = build_ladder(*self._touch.later)
+        self._orderly = bool(np.array_equal(self._touch.edges, self._touch.later))
+        # Amounts are few however many levels there are: their tables pay as they always did.
+        self._sizes = SizeTables(c.open, self._market[0], min(self._worth, WORTH))
         self._combinations = Combinations()
         self._levels, self._factors_of = np.empty((0, 8), dtype=np.int64), np.empty((0, 8))
         self._rank_of = np.empty(0, dtype=np.int64)
@@ -176,17 +183,18 @@ class CompiledEvaluator(PlainEvaluator):
         self, order: NDArray[np.int64], genomes: Encoded, windows: Sequence[Window], out: NDArray[np.float64]
     ) -> None:
         """Fill out[w, i] for every i of `order`, in calls below a second, on as many cores as allowed."""
-        in_lanes = np.empty(len(order), dtype=np.bool_)
-        mark_lanes(order, genomes[0], genomes[2], genomes[3], genomes[4], in_lanes)
+        ways = np.empty(len(order), dtype=np.int8)
+        mark_ways(order, genomes[0], genomes[2], genomes[3], genomes[4], ways)
         longest = max(w.stop - w.start for w in windows)
         jobs = []
         parts = 1 if self._threads == 1 else PARTS_A_THREAD * self._threads
-        for kernel, some in ((hop_in_lanes, order[in_lanes]), (hop_batch, order[~in_lanes])):
+        for way in (BY_TABLES, BY_LADDER, ALONE):
+            some = order[ways == way]
             step = max(1, -(-len(some) // parts))
-            if kernel is hop_batch:
+            if way == ALONE:
                 step = max(1, min(step, VISITS_PER_CALL // longest))
             for w, window in enumerate(windows):
-                jobs += [(kernel, some[i : i + step], window, out[w]) for i in range(0, len(some), step)]
+                jobs += [(way, some[i : i + step], window, out[w]) for i in range(0, len(some), step)]
         if self._threads == 1 or len(jobs) == 1:
             scratch = self._take_scratch(longest)
             for job in jobs:
@@ -197,7 +205,7 @@ class CompiledEvaluator(PlainEvaluator):
         local = threading.local()
         taken: list[tuple[NDArray[Any], ...]] = []
 
-        def work(job: tuple[Any, NDArray[np.int64], Window, NDArray[np.float64]]) -> None:
+        def work(job: tuple[int, NDArray[np.int64], Window, NDArray[np.float64]]) -> None:
             if not hasattr(local, "scratch"):
                 local.scratch = self._take_scratch(longest)
                 taken.append(local.scratch)
@@ -219,23 +227,24 @@ class CompiledEvaluator(PlainEvaluator):
         """`words` and `returns`, which serve every kernel, then the further scratch of `lanes.hop_in_lanes`. Memory is touched
         as far as it is used."""
         words = np.zeros((max(5, 2 * LANES), row_words(self._reach)), dtype=np.uint64)
-        room = room_for_hops(longest)
+        room = room_for_hops(longest, self._hops)
         return (
             words,
             np.empty(longest),
             np.zeros((LANES, 6), dtype=np.uint64),
             np.zeros(GENOMES_LISTED + 2),
+            np.zeros((2, GENOMES_LISTED)),
             np.zeros((GENOMES_LISTED, PLAN_COLUMNS), dtype=np.int64),
             np.zeros((2, GENOMES_LISTED), dtype=np.int64),
             np.zeros((2, longest // self._tile + 2, GENOMES_LISTED), dtype=np.int64),
             np.empty((2, LANES * longest), dtype=np.int32),
             np.empty((2, room), dtype=np.int32),
-            np.empty((3, room)),
+            np.empty((4, room)),
         )
 
     def _call(
         self,
-        kernel: Any,
+        way: int,
         order: NDArray[np.int64],
         window: Window,
         rows: NDArray[np.float64],
@@ -249,16 +258,16 @@ class CompiledEvaluator(PlainEvaluator):
             self._market[0], c.time_ms, c.open, c.close, touch.edges, touch.later, touch.small, touch.large, touch.shifts,
             window.start, window.stop,
         )  # fmt: skip
-        if kernel is hop_in_lanes:
+        if way != ALONE:
             done = 0
             while done < len(order):
-                done += kernel(
-                    order[done:], records, index, place, factors, slots, sizes, self._bits.bits, self._enterable, touch.tables,
-                    touch.fills, self._sizes.tables, *common, self._tile, words[:LANES],
-                    words[LANES : 2 * LANES], *of_lanes, returns, rows,
+                done += hop_in_lanes(
+                    order[done:], way == BY_LADDER, records, index, place, factors, slots, sizes, self._bits.bits,
+                    self._enterable, touch.tables, touch.fills, self._sizes.tables, self._ladder, self._rungs, self._orderly,
+                    *common, self._tile, self._hops, words[:LANES], words[LANES : 2 * LANES], *of_lanes, returns, rows,
                 )  # fmt: skip
         else:
-            kernel(
+            hop_batch(
                 order, records, index, place, factors, slots, self._bits.bits, self._enterable, touch.tables, *common,
                 words, returns, rows,
             )  # fmt: skip

@@ -25,6 +25,8 @@ TABLE = Table(
         *outcome(
             "text", "name", "spec", "dataset", "venue", "symbol", "risk", "grammar", "method", "lane", "state", "digest"
         ),
+        # Further datasets: their hashes, markets and granularities, as canonical JSON.
+        *outcome("text", "also"),
         *outcome("int", "granularity_s", "units", "nulls", "replicas"),
         *outcome("int", "validated", "inconclusive", "parked", "trials"),
         # The best strategy of all exhaustive units so far; proven once every unit is validated.
@@ -52,6 +54,7 @@ def _spec(spec: CampaignSpec) -> dict[str, Value]:
         "venue": s.venue,
         "symbol": s.symbol,
         "granularity_s": s.granularity_s,
+        "also": canonical([[m.dataset, m.venue, m.symbol, m.granularity_s] for m in s.also]).decode() if s.also else "",
         "risk": s.risk,
         "grammar": s.grammar,
         "method": s.method,

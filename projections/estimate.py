@@ -50,7 +50,8 @@ def _genomes(spec: CampaignSpec, generations: float) -> float:
 
 
 def _candles(spec: CampaignSpec) -> int:
-    return sum(w.stop - w.start for w in spec.search.windows.fitness)
+    """Of all fitness windows of all datasets."""
+    return sum(w.stop - w.start for m in spec.search.markets for w in m.windows.fitness)
 
 
 def _latest(con: sqlite3.Connection, dataset: str, method: Method) -> tuple[list[Answer], bool]:

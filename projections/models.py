@@ -2,7 +2,7 @@
 
 from bus.events import REGISTRY
 from domain.hashing import content_hash
-from projections import agents, campaigns, datasets, evidence, replicas, strategies, units
+from projections import agents, campaigns, datasets, evidence, gathered, replicas, strategies, units
 from projections.schema import ReadModel, Table, trace
 
 #: Raised whenever a handler gives other rows for the same events.
@@ -17,6 +17,7 @@ REJECTED = Table(
 MODELS: tuple[ReadModel, ...] = (
     campaigns.MODEL,
     units.MODEL,
+    gathered.MODEL,
     replicas.MODEL,
     strategies.MODEL,
     evidence.MODEL,

@@ -12,21 +12,17 @@ import msgspec
 from domain.candles import DatasetInfo
 from domain.errors import BadInput
 from domain.judgement import Judgement
+from domain.judgement_rows import campaign_rows, gate_rows, stands_out
 from domain.judgement_words import campaign_words
+from domain.markets import granularity_label
+from domain.specs import CampaignSpec
 from projections.agents import UNKNOWN_EXIT
 from projections.files import snapshot
+from projections.gathered import distribution_of, front_of
 
 Json = dict[str, Any]
 UNIT_STATES = ("queued", "running", "waiting", "validated", "inconclusive", "parked")
 MAX_ROWS = 1_000_000
-
-
-def granularity_label(seconds: int) -> str:
-    """`5m` for 300, `1h`, `6h`, `1d`; `7s` for what is no whole minute."""
-    for unit, size in (("d", 86_400), ("h", 3_600), ("m", 60)):
-        if seconds and seconds % size == 0:
-            return f"{seconds // size}{unit}"
-    return f"{seconds}s"
 
 
 def rfc3339(ms: int) -> str:
@@ -88,23 +84,39 @@ def campaign_row(row: Json) -> Json:
         else None,
         "seed": int(row["seed"] or 0),
         "granularity": granularity_label(row["granularity_s"]),
+        "also": [
+            {"dataset": dataset, "venue": venue, "symbol": symbol, "granularity": granularity_label(seconds)}
+            for dataset, venue, symbol, seconds in (msgspec.json.decode(row["also"]) if row["also"] else ())
+        ],
         "distinct": row["distinct_by"],
     }
 
 
 def campaign(con: sqlite3.Connection, id: str) -> Json | None:
-    """One campaign with its spec (JSON text) and its units by state."""
+    """One campaign with its spec (JSON text), its units by state, what they found put together and what is said of luck.
+
+    `front`: what no other find dominates; `distribution` of an exhaustive campaign; `checks` of the campaign as a whole;
+    `gates` of the find that stands out, `of`.
+    """
     with snapshot(con):
         found = rows(con, "SELECT * FROM campaigns WHERE id = ?", (id,))
         if not found:
             return None
         said = found[0]["judgement"]
         judgement = msgspec.json.decode(said, type=Judgement) if said else None
+        best = stands_out(judgement) if judgement else None
+        search = msgspec.json.decode(found[0]["spec"], type=CampaignSpec).search if found[0]["spec"] else None
         return campaign_row(found[0]) | {
             "spec": found[0]["spec"],
             "units_by_state": unit_counts(con, id),
             "judgement": msgspec.json.decode(said) if said else None,
             "luck": campaign_words(judgement) if judgement else [],
+            "checks": msgspec.to_builtins(campaign_rows(judgement)) if judgement else [],
+            "gates": {"of": best.strategy, "rows": msgspec.to_builtins(gate_rows(judgement, best))}
+            if judgement and best
+            else None,
+            "front": front_of(con, id, search) if search else [],
+            "distribution": distribution_of(con, id),
         }
 
 

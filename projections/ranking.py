@@ -8,11 +8,14 @@ import msgspec
 from domain.errors import BadInput
 from domain.genome import Genome
 from domain.judgement import Judgement, StrategyJudgement
+from domain.judgement_rows import beside_rows, gate_rows
 from domain.judgement_words import strategy_words
-from domain.results import Find, WindowFigures
+from domain.markets import granularity_label
+from domain.results import Find, WindowFigures, mean_return
+from domain.specs import SearchSpec
 from domain.words import genome_words
 from projections.files import snapshot
-from projections.queries import MAX_ROWS, Json, granularity_label, rows
+from projections.queries import MAX_ROWS, Json, rows
 
 Order = Literal["walk_forward", "fitness"]
 _COLUMN = {"walk_forward": "walk_forward_return", "fitness": "fitness_return"}
@@ -20,7 +23,7 @@ _COLUMN = {"walk_forward": "walk_forward_return", "fitness": "fitness_return"}
 #: ones, and what the validated units of running ones evaluated. A genome tried by two campaigns counts twice.
 _SELECT = (
     "SELECT s.*, (SELECT nullif(sum(CASE WHEN k.state = 'finished' THEN k.trials ELSE k.evaluated END), 0)"
-    " FROM campaigns k WHERE k.dataset = s.dataset) AS tried, c.lane,"
+    " FROM campaigns k WHERE k.dataset = s.dataset OR instr(k.also, s.dataset) > 0) AS tried, c.lane,"
     " p.id AS proven_by, p.trials AS proven_of, p.grammar AS proven_grammar"
     " FROM strategies s LEFT JOIN campaigns c ON c.id = s.campaign"
     # Nothing of the grammar was left out, and nobody doubts a part of it: there is none better on its fitness windows.
@@ -52,7 +55,9 @@ def shape(row: Json) -> Json:
 
     `metrics` holds the fitness figures (those of the closed trades at the top when there is one fitness window),
     `walk_forward` the same genome on candles that the search never saw, `benchmark` buy & hold over both ranges
-    (`fitness_return`, and `return` over the walk-forward range). `proven`: an exhaustive campaign of which this is the best.
+    (`fitness_return`, and `return` over the walk-forward range). `objective` is what the search ranked it by: of a search
+    over several datasets the mean over all of them, the others' figures stand in `also`. `proven`: an exhaustive campaign of
+    which this is the best.
     """
     find = msgspec.json.decode(row["find"], type=Find)
     fitness, walks = _windows(find.fitness), _windows(find.walk_forward)
@@ -77,6 +82,8 @@ def shape(row: Json) -> Json:
             "fitness": find.hold_fitness,
             "walk_forward": find.hold_walk,
         },
+        "objective": find.objective,
+        "also": _also(find, msgspec.json.decode(row["search"], type=SearchSpec)),
         "dsr": row["dsr"],
         "pbo": row["pbo"],
         "p_value": row["p_value"],
@@ -97,13 +104,45 @@ def shape(row: Json) -> Json:
     }
 
 
-def luck_words(campaign: str, strategy: str) -> list[str]:
-    """What a judgement says of one strategy, in sentences; none while there is no judgement."""
+def _also(find: Find, search: SearchSpec) -> list[Json]:
+    """The figures on each further dataset, in the shape of the strategy's own."""
+    of = {m.dataset: m for m in find.also}
+    return [
+        {
+            "dataset": market.dataset,
+            "venue": market.venue,
+            "symbol": market.symbol,
+            "granularity": granularity_label(market.granularity_s),
+            "metrics": {
+                "return": mean_return(there.fitness),
+                "windows": _windows(there.fitness),
+                "daily": there.daily_fitness,
+            },
+            "walk_forward": {
+                "return": there.daily_walk.get("total_return"),
+                "windows": _windows(there.walk_forward),
+                "daily": there.daily_walk,
+            },
+            "benchmark": {
+                "fitness_return": there.hold_fitness.get("total_return"),
+                "return": there.hold_walk.get("total_return"),
+                "fitness": there.hold_fitness,
+                "walk_forward": there.hold_walk,
+            },
+        }
+        for market in search.also
+        if (there := of.get(market.dataset)) is not None
+    ]
+
+
+def luck_of(campaign: str, strategy: str) -> Json:
+    """What a judgement says of one strategy: `luck` in sentences, `gates` and what is known `beside` them as tables; empty
+    while there is no judgement."""
     if not campaign or not strategy:
-        return []
-    return strategy_words(
-        msgspec.json.decode(campaign, type=Judgement), msgspec.json.decode(strategy, type=StrategyJudgement)
-    )
+        return {"luck": [], "gates": [], "beside": []}
+    j, s = msgspec.json.decode(campaign, type=Judgement), msgspec.json.decode(strategy, type=StrategyJudgement)
+    rows = {"gates": gate_rows(j, s), "beside": beside_rows(j, s)}
+    return {"luck": strategy_words(j, s)} | {name: msgspec.to_builtins(r) for name, r in rows.items()}
 
 
 def strategies(
@@ -144,7 +183,7 @@ def strategy(con: sqlite3.Connection, id: str) -> Json | None:
     return shape(found[0]) | {
         "judgement": msgspec.json.decode(found[0]["judgement"]) if found[0]["judgement"] else None,
         "judged_by": found[0]["judged_by"] or None,
-        "luck": luck_words(judged_by[0]["judgement"] if judged_by else "", found[0]["judgement"]),
+        **luck_of(judged_by[0]["judgement"] if judged_by else "", found[0]["judgement"]),
         "search": msgspec.json.decode(found[0]["search"]),
         "evidence": [e | {"find": msgspec.json.decode(e["find"])} for e in evidence],
     }

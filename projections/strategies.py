@@ -7,7 +7,7 @@ from bus.events import StrategyDiscovered, StrategyValidated
 from domain.errors import BadInput
 from domain.hashing import canonical
 from domain.judgement import Judgement
-from domain.results import Find
+from domain.results import Find, mean_return
 from domain.specs import SearchSpec, strategy_id
 from projections.schema import Fact, Put, ReadModel, Table, Value, View, number, outcome, trace, words
 
@@ -55,12 +55,13 @@ def fitness_pnl(find: Find) -> float | None:
 
 
 def figures(find: Find, search: SearchSpec) -> dict[str, Value]:
-    """Fitness return is the objective; the walk-forward return and its benchmark span the same candles."""
+    """Of the strategy's own market, whatever else it was searched on: its fitness return is that market's part of the
+    objective; the walk-forward return and its benchmark span the same candles."""
     return {
         "dataset": search.dataset,
         "search": canonical(search).decode(),
         "find": canonical(find).decode(),
-        "fitness_return": find.objective,
+        "fitness_return": find.objective if not find.also else mean_return(find.fitness),
         "fitness_pnl": fitness_pnl(find),
         "walk_forward_return": find.daily_walk.get("total_return"),
         "benchmark_return": find.hold_walk.get("total_return"),

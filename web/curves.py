@@ -5,6 +5,7 @@ The hold-out is not among the ranges: each look at it is an event, and a page th
 
 import asyncio
 from collections import OrderedDict
+from datetime import UTC, datetime
 from typing import Any, Literal, get_args
 
 import msgspec
@@ -15,7 +16,9 @@ from bus.client import Bus
 from domain.candles import Candles
 from domain.errors import BadInput, Unreachable
 from domain.genome import Genome
+from domain.metrics import Figures
 from domain.specs import SearchSpec, Window
+from kernels.portfolio import against_holding
 from kernels.reference import ReferenceEvaluator
 from kernels.terms import BUY_AND_HOLD, DAY_MS
 from kernels.trade import Trade
@@ -29,11 +32,16 @@ CACHED, DATASETS = 64, 2
 _STEPS = (1, 2, 3, 4, 6, 12, 24, 36, 48, 72, 96, 144, 288)
 
 
+#: (`2025-07`, return of the strategy, of buy & hold); null after ruin.
+Month = tuple[str, float | None, float | None]
+
+
 class Curves(msgspec.Struct, frozen=True):
     """`days`: UTC midnights in s; equity of strategy and of buy & hold at their last closes, net of costs (quote currency).
 
     `candles`: (open time in s, open, high, low, close), merged by `merged`; `trades` as the evaluator gives them, with
-    times in ms. `windows`: candle indices at which an equity curve of the record would start anew.
+    times in ms. `figures` and `hold_figures` are `domain.metrics.PORTFOLIO` of both over the range; `months`: (month,
+    return of the strategy, of buy & hold), the first and the last as far as the range goes.
     """
 
     range: Range
@@ -48,6 +56,9 @@ class Curves(msgspec.Struct, frozen=True):
     merged: int
     candles: list[tuple[int, float, float, float, float]]
     trades: list[Json]
+    figures: Figures
+    hold_figures: Figures
+    months: list[Month]
 
 
 def span(search: SearchSpec, name: Range) -> Window:
@@ -63,6 +74,21 @@ def drawdown(equity: list[float], start: float) -> list[float]:
         peak = max(peak, e)
         out.append(e / peak - 1.0)
     return out
+
+
+def months(days: list[int], equity: list[float], hold: list[float], start: float) -> list[Month]:
+    """By the last equity of each month; `days` as in `Curves`, without holes."""
+    last = {datetime.fromtimestamp(day, UTC).strftime("%Y-%m"): i for i, day in enumerate(days)}
+    out: list[Month] = []
+    before, hold_before = start, start
+    for month, i in last.items():
+        out.append((month, _growth(before, equity[i]), _growth(hold_before, hold[i])))
+        before, hold_before = equity[i], hold[i]
+    return out
+
+
+def _growth(before: float, after: float) -> float | None:
+    return round(after / before - 1.0, 5) if before > 0.0 else None
 
 
 def merged_candles(candles: Candles, window: Window) -> tuple[int, list[tuple[int, float, float, float, float]]]:
@@ -86,13 +112,15 @@ def compute(genome: Genome, search: SearchSpec, candles: Candles, name: Range) -
     days, equity = evaluator.daily_equity(genome, window)
     _, hold = evaluator.daily_equity(BUY_AND_HOLD, window)
     start = search.execution.start_equity
+    days_s = (days * (DAY_MS // 1000)).tolist()
+    figures, hold_figures = against_holding(evaluator, genome, window)
     k, buckets = merged_candles(candles, window)
     return Curves(
         name,
         int(candles.time_ms[window.start]),
         int(candles.time_ms[window.stop - 1]),
         start,
-        (days * (DAY_MS // 1000)).tolist(),
+        days_s,
         [round(e, 2) for e in equity.tolist()],
         [round(e, 2) for e in hold.tolist()],
         [round(d, 5) for d in drawdown(equity.tolist(), start)],
@@ -100,6 +128,9 @@ def compute(genome: Genome, search: SearchSpec, candles: Candles, name: Range) -
         k,
         buckets,
         [_trade(t, candles) for t in evaluator.trades(genome, window)],
+        figures,
+        hold_figures,
+        months(days_s, equity.tolist(), hold.tolist(), start),
     )
 
 

@@ -10,10 +10,12 @@ from projections import queries, ranking
 from projections.live import agent_rows, worker_rows
 from projections.progress import answered_of, campaign_counts, open_campaigns, work_of
 from projections.queries import Json
+from web.histogram import drawing, earning
 from web.live import Now
 
 Params = dict[str, str]
 UNITS_A_PAGE, STRATEGIES_A_PAGE, CAMPAIGNS_A_PAGE, MAP_UNITS = 100, 25, 50, 600
+FRONT_SHOWN, FRONT_MOST = 12, 60
 
 
 class Fragment(NamedTuple):
@@ -143,8 +145,26 @@ def _campaign(con: sqlite3.Connection, now: Now, params: Params) -> Json:
     c = queries.campaign(con, params["id"])
     if c is None:
         return {"c": None}
+    return {"c": c | progress_of(con, now, c), "map": _unit_map(con, params["id"])}
+
+
+def _results(con: sqlite3.Connection, now: Now, params: Params) -> Json:
+    """What the campaign found, and what that is worth; `hold` is buy & hold over its fitness candles."""
+    c = queries.campaign(con, params["id"])
     best = ranking.of_campaign(con, params["id"], 5)
-    return {"c": c | progress_of(con, now, c), "map": _unit_map(con, params["id"]), "best": best}
+    proven = ranking.strategy(con, c["proven"]["strategy"]) if c and c["proven"] else None
+    measured = proven or (best[0] if best else None)
+    hold = measured["benchmark"]["fitness_return"] if measured else None
+    found = c["distribution"] if c else None
+    return {
+        "c": c,
+        "best": best,
+        "hold": hold,
+        "shown": FRONT_SHOWN,
+        "most": FRONT_MOST,
+        "picture": drawing(found, hold, c["proven"]["objective"] if c and c["proven"] else None) if found else None,
+        "earning": earning(found) if found else 0,
+    }
 
 
 def _unit_map(con: sqlite3.Connection, campaign: str) -> list[tuple[int, str]]:
@@ -161,7 +181,8 @@ def _units(con: sqlite3.Connection, now: Now, params: Params) -> Json:
         parts = [p.generation / max(1, p.generations) for p in now.of_unit(u["id"])]
         u["under_way"] = statistics.fmean(parts) if parts else None
         u["miners"] = [f"{p.host}.{p.slot}" for p in now.of_unit(u["id"])]
-    return {"units": found, "paging": at, "id": params["id"]}
+    method = con.execute("SELECT method FROM campaigns WHERE id = ?", (params["id"],)).fetchone()
+    return {"units": found, "paging": at, "id": params["id"], "sweep": bool(method) and method[0] == "sweep"}
 
 
 def _leaders(con: sqlite3.Connection, now: Now, params: Params) -> Json:
@@ -199,6 +220,7 @@ FRAGMENTS: dict[str, Fragment] = {
     "workers": Fragment(_workers, live=True),
     "campaigns": Fragment(_campaigns, live=True),
     "campaign": Fragment(_campaign, live=True),
+    "results": Fragment(_results),
     "units": Fragment(_units, live=True),
     "ten": Fragment(_ten),
     "leaders": Fragment(_leaders),
@@ -209,7 +231,7 @@ PAGES: dict[str, tuple[str, ...]] = {
     "overview": ("tiles", "running", "best", "top"),
     "workers": ("workers",),
     "campaigns": ("campaigns",),
-    "campaign": ("campaign", "units"),
+    "campaign": ("campaign", "results", "units"),
     "leaderboard": ("ten", "leaders"),
     "strategy": ("stage",),
     "form": (),

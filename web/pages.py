@@ -91,11 +91,17 @@ async def strategy(request: Req, services: Given, id: Id) -> Response[str]:
     found = await _strategy(services, id)
     title = f"Strategy {found['id'][:8]}"
     name = request.query_params.get("range", "")
-    curves = await services.curves.of(found, name) if name else None
+    drawn = await _curves(services, found, name) if name else {"curves": None, "both": []}
     return await show(
-        services, request, "strategy", title, params={"id": found["id"]}, s=found, curves=curves,
+        services, request, "strategy", title, params={"id": found["id"]}, s=found, **drawn,
         luck=luck_sentence(found["trials"], found["metrics"]["daily"]),
     )  # fmt: skip
+
+
+async def _curves(services: Services, found: Json, name: str) -> Json:
+    """`curves` of the range that is drawn, `both` ranges for the tables."""
+    chosen = await services.curves.of(found, name)
+    return {"curves": chosen, "both": [await services.curves.of(found, r) for r in ("fitness", "walk_forward")]}
 
 
 async def _strategy(services: Services, id: str) -> Json:
@@ -110,7 +116,7 @@ async def curves(request: Req, services: Given, id: Id) -> Response[str]:
     """The part of a strategy's page that is computed: charts with their data as tables."""
     found = await _strategy(services, id)
     name = request.query_params.get("range", "walk_forward")
-    html = services.renderer.page("_curves.html", s=found, curves=await services.curves.of(found, name))
+    html = services.renderer.page("_curves.html", s=found, **await _curves(services, found, name))
     return Response(html, media_type=MediaType.HTML)
 
 

@@ -34,6 +34,7 @@ def environment(assets: Assets) -> Environment:
         "state",
         "sentence",
         "short",
+        "minus",
         "tone",
         "stake",
     )

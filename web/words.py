@@ -114,6 +114,11 @@ def sentence(text: str) -> Markup:
     return Markup("").join(Markup("<code>{}</code>").format(p) if i % 2 else escape(p) for i, p in enumerate(parts))
 
 
+def minus(text: str) -> str:
+    """Text from elsewhere with the minus signs of pages; hyphens stay."""
+    return re.sub(r"(?<![\w.])-(?=[\d.])", MINUS, text)
+
+
 def short(id: str, signs: int = 8) -> Markup:
     """The beginning of an id, with all of it in the title."""
     return Markup('<code title="{}">{}</code>').format(id, id[:signs])
@@ -124,7 +129,19 @@ def tone(value: float | None) -> str:
     return "" if not value else "gain" if value > 0 else "loss"
 
 
-def stake(strategy: dict[str, Any]) -> float:
-    """Share of the equity that a trade controls, leverage included; 0 for a fixed amount, whose share changes."""
+def stake(strategy: dict[str, Any]) -> str:
+    """What a trade puts to work, beside buy & hold which puts in everything; "" where a trade does too.
+
+    The fraction of equity is the size itself, or the most that a size which follows from the past may come to.
+    """
     risk = strategy["genome"]["risk"]
-    return float(risk["sizing"]["fraction_bps"]) / 10_000 * int(risk["leverage"])
+    sizing, leverage = risk["sizing"], int(risk["leverage"])
+    share = float(sizing["fraction_bps"]) / 10_000 * leverage
+    less = "buy & hold all of it: smaller swings are no merit by themselves."
+    if sizing["mode"] == "fixed":
+        borrowed = f", {leverage} times that with its leverage" if leverage > 1 else ""
+        return f"A trade puts a fixed {number(sizing['amount'], 2)} to work{borrowed}, however large the equity; {less}"
+    if sizing["mode"] == "fraction":
+        return f"A trade puts {percent(share, 1, False)} of the equity to work, {less}" if share < 1 else ""
+    after = "its closed trades" if sizing["mode"] == "kelly" else "the volatility before it"
+    return f"A trade puts to work what follows from {after}, at most {percent(share, 1, False)} of the equity; {less}"

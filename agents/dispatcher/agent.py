@@ -10,6 +10,7 @@ import numpy as np
 from nats.errors import Error as NatsError
 from nats.js.api import AckPolicy, ConsumerConfig
 
+from agents.datasets import load_dataset
 from agents.dispatcher.decide import Look, campaign_digest, looks, refusal
 from agents.dispatcher.feed import Feeder
 from agents.dispatcher.model import Campaign, Model, Request, Unit
@@ -23,9 +24,12 @@ from bus.runtime import Context
 from bus.subjects import entity_filter
 from domain.errors import BadInput, Conflict, SluiceError, Unreachable
 from domain.hashing import derived_id
+from domain.markets import fitted_on_the_future, timed
+from domain.specs import SearchSpec
 from domain.tasks import unit_seed, unit_task
 from domain.tried import HASH_BYTES, SweptSets, read_tried
 from kernels.version import lane as kernel_lane
+from market.store import DatasetStore
 
 log = logging.getLogger("sluice.dispatcher")
 BATCH = 200
@@ -37,6 +41,7 @@ class Dispatcher:
         self.bus = context.bus
         self.settings = context.settings
         self.model = Model()
+        self.store = DatasetStore(context.state_dir.cache)
         self.log = Follower(context, self.model)
         self.feeder = Feeder(context, self.model, self.log)
         self.lease = Lease(
@@ -105,6 +110,12 @@ class Dispatcher:
         data: ev.EventData
         seen: list[Look] = []
         reason = refusal(request.data, self.model.datasets, datetime.now(UTC))
+        if not reason and request.data.spec.search.also:
+            try:
+                reason = await self._times_refusal(request.data.spec.search)
+            except Unreachable as e:
+                log.warning("campaign %s is neither opened nor refused yet: %s", request.id, e)
+                return
         if reason:
             data = ev.CampaignRefused(reason)
         else:
@@ -121,6 +132,14 @@ class Dispatcher:
         entries: list[tuple[Event, Expect | None]] = [(event, expect)]
         entries += [(self._looked(look, request.id, event.id), None) for look in seen]
         await self.log.catch_up(await self.bus.append_batch(entries))
+
+    async def _times_refusal(self, search: SearchSpec) -> str:
+        """Why the windows of several datasets do not go together, or nothing: no header says where the gaps are."""
+        try:
+            candles = [await load_dataset(self.bus, self.store, m.dataset) for m in search.markets]
+        except BadInput as e:
+            return str(e)
+        return fitted_on_the_future(search, [timed(c) for c in candles])
 
     def _looked(self, look: Look, campaign: str, cause: str) -> Event:
         data = ev.HoldOutLooked(*look, "", f"mined by campaign {campaign}")

@@ -12,7 +12,7 @@ from domain.candles import DatasetInfo
 from domain.errors import BadInput
 from domain.hashing import canonical
 from domain.ledger import span_of
-from domain.specs import MIN_CANDLES, CampaignSpec, Distinct, split_windows, validate_campaign
+from domain.specs import MIN_CANDLES, CampaignSpec, Distinct, Market, split_windows, validate_campaign
 
 
 class Plan(NamedTuple):
@@ -82,19 +82,28 @@ def refusal(data: CampaignRequested, datasets: Mapping[str, DatasetInfo], now: d
         return f"{data.valid_until!r} is no time until which the request is valid"
     if until.tzinfo is None or until < now:
         return f"the request was valid until {data.valid_until}"
-    search = data.spec.search
-    info = datasets.get(search.dataset)
-    if info is None:
-        return f"dataset {search.dataset[:12]} is not registered"
-    if (search.venue, search.symbol, search.granularity_s) != (info.venue, info.symbol, info.granularity_s):
-        return f"dataset {search.dataset[:12]} holds {info.venue} {info.symbol} at {info.granularity_s} s, not what is asked for"
-    windows = (*search.windows.fitness, *search.windows.walk_forward)
-    if not search.windows.fitness or not all(0 <= w.start < w.stop <= info.candles for w in windows):
-        return f"the windows do not lie within the {info.candles} candles of the dataset"
+    for market in data.spec.search.markets:
+        reason = _market_refusal(market, datasets.get(market.dataset))
+        if reason:
+            return reason
     try:
         validate_campaign(data.spec)
     except BadInput as e:
         return str(e)
+    return ""
+
+
+def _market_refusal(market: Market, info: DatasetInfo | None) -> str:
+    name = market.dataset[:12]
+    if info is None:
+        return f"dataset {name} is not registered"
+    if (market.venue, market.symbol, market.granularity_s) != (info.venue, info.symbol, info.granularity_s):
+        return f"dataset {name} holds {info.venue} {info.symbol} at {info.granularity_s} s, not what is asked for"
+    windows, held = (*market.windows.fitness, *market.windows.walk_forward), market.windows.hold_out
+    if not market.windows.fitness or not all(0 <= w.start < w.stop <= info.candles for w in windows):
+        return f"the windows do not lie within the {info.candles} candles of the dataset"
+    if not 0 <= held.start <= held.stop <= info.candles:
+        return f"the hold-out does not lie within the {info.candles} candles of the dataset"
     return ""
 
 
@@ -110,19 +119,19 @@ class Look(NamedTuple):
 def looks(spec: CampaignSpec, datasets: Mapping[str, DatasetInfo], others: Iterable[CampaignSpec]) -> list[Look]:
     """What a campaign will look at that is a hold-out to others: of the same asset, under whatever venue, granularity,
     dataset version or split. Its own hold-out it does not see."""
-    search = spec.search
-    seen = span_of(datasets[search.dataset], (*search.windows.fitness, *search.windows.walk_forward))
     splits = {(d, split_windows(i.candles).hold_out) for d, i in datasets.items() if i.candles >= MIN_CANDLES}
-    splits |= {(o.search.dataset, o.search.windows.hold_out) for o in others if o.search.dataset in datasets}
-    splits.discard((search.dataset, search.windows.hold_out))
-    out = []
-    for dataset, window in sorted(splits):
-        info = datasets[dataset]
-        held = span_of(info, (window,))
-        if window.start < window.stop and held.overlaps(seen):
-            first, last = max(held.first_ms, seen.first_ms), min(held.last_ms, seen.last_ms)
-            out.append(Look(dataset, info.symbol, first, last))
-    return out
+    splits |= {(m.dataset, m.windows.hold_out) for o in others for m in o.search.markets if m.dataset in datasets}
+    splits -= {(m.dataset, m.windows.hold_out) for m in spec.search.markets}
+    out: dict[Look, None] = {}
+    for market in spec.search.markets:
+        seen = span_of(datasets[market.dataset], (*market.windows.fitness, *market.windows.walk_forward))
+        for dataset, window in sorted(splits):
+            info = datasets[dataset]
+            held = span_of(info, (window,))
+            if window.start < window.stop and held.overlaps(seen):
+                first, last = max(held.first_ms, seen.first_ms), min(held.last_ms, seen.last_ms)
+                out[Look(dataset, info.symbol, first, last)] = None
+    return list(out)
 
 
 def campaign_digest(campaign: Campaign) -> str:

@@ -191,14 +191,13 @@ class Miner:
 
     async def _job(self, item: WorkItem, state: bytes) -> Job:
         search = item.search
-        evaluator = self.evaluators.get(search.dataset, None, search.execution)
-        if evaluator is None:
+        evaluators = self.evaluators.get(search)
+        if evaluators is None:
             self.context.quiet_s = LOADING_S
-            candles = await load_dataset(self.bus, self.store, search.dataset)
-            evaluator = self.evaluators.get(search.dataset, candles, search.execution)
+            candles = [await load_dataset(self.bus, self.store, m.dataset) for m in search.markets]
+            evaluators = self.evaluators.make(search, candles)
             self.context.quiet_s = 0.0
-        assert evaluator is not None
-        return Job(item, evaluator, state, self.context.settings.checkpoint_s)
+        return Job(item, evaluators, state, self.context.settings.checkpoint_s)
 
     async def _compute(self, item: WorkItem, claim_seq: int, job: Job) -> tuple[UnitOutcome, bytes] | None:
         """Outcome and tried hashes; None when we are told to stop. Raises Fenced when another took over."""

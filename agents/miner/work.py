@@ -3,17 +3,22 @@
 import logging
 import threading
 import time
+from collections.abc import Sequence
 from typing import NamedTuple, Protocol
 
 from domain.candles import Candles
 from domain.errors import BadInput
-from domain.execution import ExecutionModel
+from domain.hashing import content_hash
 from domain.results import UnitOutcome
+from domain.specs import SearchSpec
 from domain.tasks import Evolve, Null, Sweep, WorkItem
+from kernels.bitmaps import BITMAP_BYTES
 from kernels.evaluator import CompiledEvaluator
 from kernels.evolution.null import NullSearch
 from kernels.evolution.search import Search
 from kernels.exhaustive import ExhaustiveSearch
+from kernels.joint import joint
+from kernels.tables import TABLE_BYTES
 
 log = logging.getLogger("sluice.miner")
 
@@ -47,12 +52,15 @@ class Work(Protocol):
 class Job:
     """Runs in a worker thread. `cancel` ends it after the generation under way; `snapshot` is replaced, never mutated."""
 
-    def __init__(self, item: WorkItem, evaluator: CompiledEvaluator, state: bytes, checkpoint_s: float) -> None:
+    def __init__(
+        self, item: WorkItem, evaluators: Sequence[CompiledEvaluator], state: bytes, checkpoint_s: float
+    ) -> None:
+        """`evaluators`: of the search's markets, in order."""
         self.item = item
         self.cancel = threading.Event()
         self.snapshot: Snapshot | None = None
         self.started = time.monotonic()
-        self._evaluator = evaluator
+        self._evaluators = evaluators
         self._state = state
         self.checkpoint_s = checkpoint_s
         self.resumed_from = 0
@@ -84,18 +92,19 @@ class Job:
 
     def _work(self, state: bytes) -> Work:
         """The work of this unit's kind, from `state` or (empty) from the beginning; BadInput when it cannot be used."""
-        item, evaluator = self.item, self._evaluator
+        item, first = self.item, self._evaluators[0]
         match item.task:
             case Evolve():
+                evaluator = joint(self._evaluators)
                 if state:
                     return Search.resume(item.search, item.seed, evaluator, state)
                 return Search(item.search, item.seed, evaluator)
             case Null():
-                return NullSearch(item.search, item.seed, item.task, evaluator.candles, CompiledEvaluator, state)
+                return NullSearch(item.search, item.seed, item.task, first.candles, CompiledEvaluator, state)
             case Sweep() as task:
                 if state:
-                    return ExhaustiveSearch.resume(item.search, item.seed, task, evaluator, state)
-                return ExhaustiveSearch(item.search, item.seed, task, evaluator)
+                    return ExhaustiveSearch.resume(item.search, item.seed, task, first, state)
+                return ExhaustiveSearch(item.search, item.seed, task, first)
             case _:
                 raise BadInput(f"this miner cannot do a unit of the kind {type(item.task).__name__}")
 
@@ -112,16 +121,26 @@ class Job:
 
 
 class Evaluators:
-    """One evaluator for the last dataset and execution model: indicators are computed once and shared by all units."""
+    """Evaluators of the last search's markets: indicators are computed once and shared by all units."""
 
     def __init__(self) -> None:
-        self._key: tuple[str, ExecutionModel] | None = None
-        self._evaluator: CompiledEvaluator | None = None
+        self._key = ""
+        self._evaluators: tuple[CompiledEvaluator, ...] = ()
 
-    def get(self, sha256: str, candles: Candles | None, execution: ExecutionModel) -> CompiledEvaluator | None:
-        """The evaluator at hand, or a new one when `candles` are given, else None."""
-        if self._key != (sha256, execution):
-            if candles is None:
-                return None
-            self._evaluator, self._key = CompiledEvaluator(candles, execution), (sha256, execution)
-        return self._evaluator
+    def get(self, search: SearchSpec) -> tuple[CompiledEvaluator, ...] | None:
+        """Those at hand, in the order of the markets; None when they are of other markets."""
+        return self._evaluators if self._evaluators and self._key == _key(search) else None
+
+    def make(self, search: SearchSpec, candles: Sequence[Candles]) -> tuple[CompiledEvaluator, ...]:
+        """New ones, which share the memory of one; what was kept before is given up first."""
+        self._evaluators, n = (), len(candles)
+        self._evaluators = tuple(
+            CompiledEvaluator(c, m.execution, table_bytes=TABLE_BYTES // n, bitmap_bytes=BITMAP_BYTES // n)
+            for c, m in zip(candles, search.markets, strict=True)
+        )
+        self._key = _key(search)
+        return self._evaluators
+
+
+def _key(search: SearchSpec) -> str:
+    return content_hash([(m.dataset, m.execution) for m in search.markets])

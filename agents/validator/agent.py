@@ -243,6 +243,9 @@ class Validator:
             result = read_result(stored)
             if result.index != unit.index:
                 raise BadInput(f"the result says unit {result.index} of the campaign, it is unit {unit.index}")
+            also = [m.dataset for m in self.model.campaigns[unit.campaign].spec.search.also]
+            if any([m.dataset for m in find.also] != also for find in result.outcome.finds):
+                raise BadInput("a find shows figures of other datasets than the campaign has")
             return result
         except BadInput as e:
             await park(self.bus, "RESULT", stored, str(e), "validator")
@@ -319,7 +322,7 @@ class Validator:
         data = ev.UnitValidated(
             campaign=campaign.id, index=unit.index, digest=quorum.digest, distinct=campaign.distinct, owners=quorum.owners,
             outvoted=quorum.outvoted, evaluated=outcome.evaluated, tried_sha256=outcome.tried_sha256, finds=outcome.finds,
-            distribution=outcome.distribution,
+            distribution=outcome.distribution, front=outcome.front,
         )  # fmt: skip
         event = self._event(data, unit.id, campaign=campaign.id, cause=cause)
         more = await self._strategies(outcome.finds, campaign, unit, event.id, validated=True)

@@ -8,9 +8,10 @@ import msgspec
 from bus.client import Stored
 from bus.messages import Claim
 from domain.errors import BadInput
+from domain.gathered import merged_front
 from domain.genome import canonical_genome, genome_id, validate_genome
 from domain.metrics import TIER1, TIER2, Figures
-from domain.results import Find, ReplicaResult
+from domain.results import FRONT_MOST, Find, FrontPoint, MarketFigures, ReplicaResult
 
 _HASH = re.compile(r"[0-9a-f]{64}")
 _COUNT = 2**53
@@ -73,6 +74,7 @@ def read_result(stored: Stored) -> ReplicaResult:
         raise BadInput("the distribution of the result does not add up to what was evaluated")
     for find in outcome.finds:
         _check_find(find)
+    _check_front(outcome.front)
     nulls = [outcome.null.genome] if outcome.null is not None and outcome.null.genome is not None else []
     for genome in (*outcome.sample, *nulls):
         validate_genome(genome)
@@ -87,10 +89,23 @@ def _check_find(find: Find) -> None:
     validate_genome(find.genome)
     if genome_id(find.genome) != find.genome_id:
         raise BadInput("a find carries another genome's id")
-    windows = (*find.fitness, *find.walk_forward)
-    daily = (find.daily_fitness, find.daily_walk, find.hold_fitness, find.hold_walk)
+    parts: tuple[Find | MarketFigures, ...] = (find, *find.also)
+    windows = [w for p in parts for w in (*p.fitness, *p.walk_forward)]
+    daily = [d for p in parts for d in (p.daily_fitness, p.daily_walk, p.hold_fitness, p.hold_walk)]
     if not all(_named(w.tier1, _TIER1) for w in windows) or not all(_named(d, _TIER2) for d in daily):
         raise BadInput("a find carries figures that we do not know")
+
+
+def _check_front(front: tuple[FrontPoint, ...]) -> None:
+    """It has to be a front: what another one dominates, or what stands there twice, would be shown as a choice."""
+    if len(front) > FRONT_MOST:
+        raise BadInput(f"the front of the result has more than {FRONT_MOST} genomes")
+    for point in front:
+        validate_genome(point.genome)
+        if canonical_genome(point.genome) != point.genome or genome_id(point.genome) != point.genome_id:
+            raise BadInput("the front of the result carries another genome's id")
+    if merged_front(front) != front:
+        raise BadInput("the front of the result is none: one dominates another, or they are out of order")
 
 
 def _named(figures: Figures, names: frozenset[str]) -> bool:

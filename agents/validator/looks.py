@@ -20,7 +20,7 @@ class Looks:
     def __init__(self) -> None:
         self._datasets: dict[str, DatasetInfo] = {}
         self._candidates = Ledger()
-        self._trials: dict[str, tuple[Span, int]] = {}
+        self._trials: dict[str, tuple[list[Span], int]] = {}
         self._hold_outs: list[Span] = []
 
     def apply(self, entity: str, data: ev.EventData, campaigns: Mapping[str, HasSpec]) -> None:
@@ -36,22 +36,25 @@ class Looks:
         elif isinstance(data, ev.UnitValidated) and data.campaign in campaigns:
             self._candidate(campaigns[data.campaign].spec.search, [f.genome_id for f in data.finds])
         elif isinstance(data, ev.CampaignFinished) and entity in campaigns:
-            search = campaigns[entity].spec.search
-            if search.dataset in self._datasets:
-                self._trials[entity] = fitness_span(self._datasets[search.dataset], search), data.trials
+            markets = campaigns[entity].spec.search.markets
+            spans = [fitness_span(self._datasets[m.dataset], m) for m in markets if m.dataset in self._datasets]
+            self._trials[entity] = spans, data.trials
 
     def _candidate(self, search: SearchSpec, genomes: list[str]) -> None:
-        info = self._datasets.get(search.dataset)
-        if info is not None and search.windows.walk_forward:
-            self._candidates.add(walk_span(info, search), [strategy_id(g, search) for g in genomes])
+        """What was found on several datasets at once is a candidate on the walk-forward candles of each."""
+        for market in search.markets:
+            info = self._datasets.get(market.dataset)
+            if info is not None and market.windows.walk_forward:
+                self._candidates.add(walk_span(info, market), [strategy_id(g, market) for g in genomes])
 
     def trials(self, search: SearchSpec) -> int:
-        """Genomes tried by finished campaigns on these fitness candles; one tried by two campaigns counts twice."""
+        """Genomes tried by finished campaigns on the first dataset's fitness candles, alone or with others; one tried by two
+        campaigns counts twice."""
         info = self._datasets.get(search.dataset)
         if info is None:
             return 0
         span = fitness_span(info, search)
-        return sum(n for s, n in self._trials.values() if s.overlaps(span))
+        return sum(n for spans, n in self._trials.values() if any(s.overlaps(span) for s in spans))
 
     def candidates(self, search: SearchSpec) -> int:
         """Strategies ever evaluated on these walk-forward candles."""

@@ -42,7 +42,7 @@ def campaigns(args: common.Args) -> int:
         "parked",
         "trials",
     )
-    rows = [[r.get(c) for c in columns] for r in found]
+    rows = [[_symbol(r) if c == "symbol" else r.get(c) for c in columns] for r in found]
     common.print_table("Campaigns", columns, rows, "No campaign yet: `sluice mine --dataset …` opens one.")
     for r in found:
         if r["proven"]:
@@ -52,6 +52,10 @@ def campaigns(args: common.Args) -> int:
                 "fitness windows."
             )
     return 0
+
+
+def _symbol(row: queries.Json) -> str:
+    return f"{row['symbol']} and {len(row['also'])} more" if row["also"] else str(row["symbol"])
 
 
 def _show(args: common.Args) -> int:
@@ -66,12 +70,17 @@ def _show(args: common.Args) -> int:
         return 0
     market = f"{found['venue']} {found['symbol']} {found['granularity']}"
     print(f"Campaign {found['name'] or found['id'][:8]}: {found['state']}, {market}")
+    for other in found["also"]:
+        print(f"also on {other['venue']} {other['symbol']} {other['granularity']}, dataset {other['dataset'][:12]}")
     print(
         f"{found['validated']} of {found['units']} units validated ({found['nulls']} of them null repetitions), "
         f"{found['trials'] or found['evaluated']:,} rules tried"
     )
     print("\nIs what was found better than luck?")
     print("\n".join(found["luck"]) or _no_judgement(found))
+    if found["gates"]:
+        title = f"The gates for strategy {found['gates']['of'][:12]}"
+        common.print_table(title, ("question", "figure", "wanted", "passed"), _checked(found["gates"]["rows"]), "")
     rows = [
         (
             s["strategy"][:12],
@@ -85,7 +94,56 @@ def _show(args: common.Args) -> int:
     ]
     if rows:
         common.print_table("Finds judged", ("strategy", "gates", "fitness", "walk-forward", "p", "DSR"), rows, "")
+    _show_distribution(found)
+    _show_front(found)
     return 0
+
+
+def _checked(rows: list[queries.Json]) -> list[tuple[str, ...]]:
+    words = {True: "yes", False: "no", None: "–"}
+    return [(r["name"], r["figure"], r["wanted"], words[r["passed"]]) for r in rows]
+
+
+def _show_distribution(found: queries.Json) -> None:
+    d = found["distribution"]
+    if d is None:
+        return
+    if found["proven"]:
+        p = found["proven"]
+        print(
+            f"\nStrategy {p['strategy'][:12]} is the proven best of {p['best_of']:,} on the fitness windows, "
+            f"{common.percent(p['objective'])}: no evidence for any other candles."
+        )
+    rows = [
+        ("enough trades", sum(d["enough"]["counts"])),
+        ("too few trades", sum(d["few"]["counts"])),
+        ("no trade in a window", d["without_objective"]),
+        ("a safety limit broken", d["flagged"]),
+    ]
+    title = f"What became of all {d['evaluated']:,}"
+    common.print_table(title, ("what became of them", "strategies"), rows, "")
+
+
+def _show_front(found: queries.Json) -> None:
+    """What no other find dominates: highest return first."""
+    rows = [
+        (
+            common.percent(p["objective"]),
+            _figure(p["sharpe"]),
+            common.share(p["max_drawdown"]),
+            p["trades"],
+            p["strategy"][:12],
+            " ".join(p["rules"]),
+        )
+        for p in found["front"]
+    ]
+    if rows:
+        print(
+            "\nNo other is at least as good on the fitness windows in return, Sharpe, drawdown and trades, and better in one:"
+        )
+        common.print_table(
+            "Pareto front", ("return", "Sharpe a trade", "drawdown", "trades", "strategy", "rules"), rows, ""
+        )
 
 
 def _figure(value: float | None) -> str:

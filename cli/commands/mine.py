@@ -7,17 +7,19 @@ from typing import Any
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from bus import events as ev
-from bus.campaigns import campaign_spec, request_campaign
+from bus.campaigns import campaign_spec, further_markets, request_campaign
 from bus.client import Bus
 from bus.presence import judged_state, read_presence
+from bus.settings import StateDir
 from cli import common
 from cli.actions import find_dataset, follow_campaign
 from domain.candles import DatasetInfo
 from domain.errors import BadInput, SluiceError
 from domain.grammar import grammar_names
+from domain.markets import Timed, fitted_on_the_future, timed
 from domain.risk import RISK_LEVELS
 from domain.schemes import SCHEMES, fold_windows
-from domain.specs import SELECTS, CampaignSpec, Windows, split_windows
+from domain.specs import SELECTS, CampaignSpec, Market, Windows, split_windows
 from domain.tasks import unit_count
 from projections.estimate import estimate
 
@@ -27,6 +29,10 @@ _DEFAULTS = {"units": 8, "population": 60, "generations": 20}
 def add(sub: argparse._SubParsersAction) -> None:  # type: ignore[type-arg]
     p = sub.add_parser("mine", parents=[common.options()], help="search for strategies on a dataset")
     p.add_argument("--dataset", required=True, help="id, start of an id, or venue_SYMBOL_5m")
+    p.add_argument(
+        "--also", action="append", default=None, metavar="DATASET",
+        help="search for what holds up on this dataset too: all have the same weight in the objective (may be repeated)",
+    )  # fmt: skip
     p.add_argument("--units", type=int, default=None, help="searches with seeds of their own (default 8)")
     p.add_argument("--population", type=int, default=None, help="default 60")
     p.add_argument("--generations", type=int, default=None, help="default 20")
@@ -75,7 +81,9 @@ def add(sub: argparse._SubParsersAction) -> None:  # type: ignore[type-arg]
 async def mine(args: common.Args) -> int:
     async with common.admin(args) as bus:
         digest, info = await find_dataset(bus, args.dataset)
-        specs = [_spec(digest, info, args, windows, name) for name, windows in _folds(info, args)]
+        further = [await find_dataset(bus, name) for name in args.also or ()]
+        times = [await _times(bus, d, args) for d in (digest, *(d for d, _ in further))] if further else []
+        specs = [_spec(digest, info, args, windows, name, further, times) for name, windows in _folds(info, args)]
         if args.estimate:
             return await _estimate(bus, specs[0], len(specs), args)
         asked = [(await request_campaign(bus, spec, "cli"), spec) for spec in specs]
@@ -104,12 +112,31 @@ def _folds(info: DatasetInfo, args: common.Args) -> list[tuple[str, Windows]]:
     return [(f"{name} {i} of {len(folds)}", windows) for i, windows in enumerate(folds, 1)]
 
 
-def _spec(digest: str, info: DatasetInfo, args: common.Args, windows: Windows, name: str) -> CampaignSpec:
-    return campaign_spec(
+async def _times(bus: Bus, digest: str, args: common.Args) -> Timed:
+    """When a dataset's candles open: what is searched together is split at the same times, and headers know no gaps."""
+    from agents.datasets import load_dataset
+    from market.store import DatasetStore
+
+    return timed(await load_dataset(bus, DatasetStore(StateDir(args.state).cache), digest))
+
+
+def _spec(
+    digest: str, info: DatasetInfo, args: common.Args, windows: Windows, name: str,
+    further: list[tuple[str, DatasetInfo]], times: list[Timed],
+) -> CampaignSpec:  # fmt: skip
+    also: tuple[Market, ...] = ()
+    if further:
+        others = [(d, i, t) for (d, i), t in zip(further, times[1:], strict=True)]
+        also = further_markets(windows, times[0], others, args.purge, args.embargo)
+    spec = campaign_spec(
         digest, info, **_sizes(args), replicas=args.replicas, seed=args.seed, risk=args.risk, grammar=args.grammar,
         candles=args.candles, name=name, patience=args.patience, restart_after=args.restart_after,
-        select=args.select, exhaustive=args.exhaustive, nulls=args.nulls, windows=windows,
+        select=args.select, exhaustive=args.exhaustive, nulls=args.nulls, windows=windows, also=also,
     )  # fmt: skip
+    reason = fitted_on_the_future(spec.search, times) if further else ""
+    if reason:
+        raise BadInput(reason)
+    return spec
 
 
 async def _follow(bus: Bus, campaign: str, spec: CampaignSpec, args: common.Args) -> dict[str, Any]:
@@ -147,8 +174,9 @@ async def _estimate(bus: Bus, spec: CampaignSpec, campaigns: int, args: common.A
     if args.json:
         common.print_json(found)
         return 0
+    sets = f", on {len(spec.search.markets)} datasets" if spec.search.also else ""
     nulls = f", and all of it again on {spec.nulls} series without a message" if spec.nulls else ""
-    print(f"{found.trials:,} trials in {spec.units * campaigns} units, each mined {spec.replicas} times{nulls}")
+    print(f"{found.trials:,} trials in {spec.units * campaigns} units, each mined {spec.replicas} times{sets}{nulls}")
     if found.seconds is None:
         print("no answer has been given yet: time and storage cannot be told")
     else:

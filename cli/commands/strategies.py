@@ -67,7 +67,19 @@ def show(args: common.Args) -> int:
             f"Proven best of {p['best_of']:,}: campaign {p['campaign']} evaluated every strategy of the grammar "
             f"{p['grammar']} on its fitness windows. That is no evidence for any other candles."
         )
-    figures_table(found["metrics"], found["walk_forward"], found["benchmark"])
+    own = f"{found['venue']} {found['symbol']} {found['granularity']}"
+    for_market = f", {own}" if found["also"] else ""
+    figures_table(found["metrics"], found["walk_forward"], found["benchmark"], f"Figures{for_market}, costs included")
+    for other in found["also"]:
+        name = f"{other['venue']} {other['symbol']} {other['granularity']}"
+        title = f"Beside it, {name} (dataset {other['dataset'][:12]}), costs included"
+        figures_table(other["metrics"], other["walk_forward"], other["benchmark"], title)
+    if found["also"]:
+        print(
+            f"It was searched for on {1 + len(found['also'])} datasets at once: mean fitness return of all "
+            f"{common.percent(found['objective'])}. It is a strategy of {own}; the others are evidence, and promote "
+            "nothing there."
+        )
     print(
         f"Found among {found['trials'] or 'an unknown number of'} trials on this dataset: "
         "the best of many looks good by luck alone."
@@ -86,7 +98,9 @@ _DAILY = (
 )  # fmt: skip
 
 
-def figures_table(metrics: dict[str, Any], walk: dict[str, Any], benchmark: dict[str, Any]) -> None:
+def figures_table(
+    metrics: dict[str, Any], walk: dict[str, Any], benchmark: dict[str, Any], title: str = "Figures, costs included"
+) -> None:
     """Fitness and walk-forward side by side, each beside buy & hold over the same candles."""
 
     def cell(figures: dict[str, Any], key: str, is_fraction: bool) -> str:
@@ -103,4 +117,4 @@ def figures_table(metrics: dict[str, Any], walk: dict[str, Any], benchmark: dict
     rows.append(["trades", str(trades[0]), "1", str(trades[1]), "1"])
     rows.append(["fees paid", f"{fees[0]:.2f}", "", f"{fees[1]:.2f}", ""])
     columns = ("", "fitness", "buy & hold", "walk-forward", "buy & hold")
-    common.print_table("Figures, costs included", columns, rows, "")
+    common.print_table(title, columns, rows, "")

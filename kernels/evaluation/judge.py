@@ -1,4 +1,7 @@
-"""A whole campaign judged: every figure of `domain.judgement`, from its finds, a sample of its trials and its nulls."""
+"""A whole campaign judged: every figure of `domain.judgement`, from its finds, a sample of its trials and its nulls.
+
+Of a search over several datasets the first one is judged: the strategies are of its market.
+"""
 
 import math
 from collections.abc import Callable, Sequence
@@ -11,8 +14,9 @@ from domain.execution import ExecutionModel
 from domain.genome import Genome, canonical_genome
 from domain.hashing import content_hash, derived_seed
 from domain.judgement import Figure, Judgement, Range, StrategyJudgement, Stress
+from domain.markets import market_name
 from domain.metrics import T2
-from domain.results import Find
+from domain.results import Find, mean_return
 from domain.specs import Window, strategy_id
 from domain.tasks import space_of
 from kernels.evaluation import gates
@@ -33,6 +37,11 @@ YEAR = 365.0
 _WORST_BPS = 4_999.0
 
 Make = Callable[[Candles, ExecutionModel], Simulator]
+
+
+def own_objective(find: Find) -> Figure:
+    """On the first dataset alone."""
+    return mean_return(find.fitness) if find.also else find.objective
 
 
 class _Range(msgspec.Struct, frozen=True):
@@ -121,6 +130,8 @@ class _Judge:
             fitness_years=self.fitness.days / YEAR,
             hold_out_looks=q.hold_out_looks,
             strategies=tuple(self._strategy(f, r) for f, r in zip(self.finds, chosen, strict=True)),
+            judged_on=market_name(self.search) if self.search.also else "",
+            also=tuple(market_name(m) for m in self.search.also),
         )
 
     def _superiority(self, table: Floats) -> tuple[float, float]:
@@ -146,7 +157,7 @@ class _Judge:
         return StrategyJudgement(
             strategy=strategy_id(find.genome_id, self.search),
             genome_id=find.genome_id,
-            objective=find.objective,
+            objective=own_objective(find),
             enough_trades=find.enough_trades,
             p_value=p,
             days=walk.days,
@@ -183,9 +194,10 @@ class _Judge:
     def _plateau(self, find: Find) -> tuple[Figure, int]:
         """(share of neighbours that keep half of the lead over the median of what was tried, how many there are)."""
         around = neighbours(find.genome, space_of(self.search))
-        if not around or find.objective is None or not find.objective > self.median:
+        objective = own_objective(find)
+        if not around or objective is None or not objective > self.median:
             return None, len(around)
-        level = find.objective - 0.5 * (find.objective - self.median)
+        level = objective - 0.5 * (objective - self.median)
         kept = sum(f.eligible and f.objective >= level for f in self._fitness(around))
         return kept / len(around), len(around)
 

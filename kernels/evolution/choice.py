@@ -3,6 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
+from domain.results import FRONT_MOST
 from domain.specs import SearchSpec
 from kernels.evolution.selection import (
     best_of,
@@ -18,8 +19,6 @@ from kernels.evolution.state import Group
 from kernels.evolution.tried import Tried
 from kernels.integers import FIRST_RULE
 
-#: Members of the Pareto front that are kept: the ends of every aim, then those with most room around them.
-FRONT_MOST = 16
 #: How many genomes that share most of their rules a population holds before others go first.
 CROWD = 8
 #: Classes that have an objective to show: with enough trades, or with some.

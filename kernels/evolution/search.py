@@ -1,23 +1,22 @@
 """The genetic search of one unit: a pure function of spec, seed and what the evaluator says of the fitness windows."""
 
-import math
-
 import numpy as np
 from numpy.typing import NDArray
 
 from domain.errors import BadInput
 from domain.grammar import Space, search_space
 from domain.hashing import derived_seed, sha256_hex
-from domain.results import FrontPoint, UnitOutcome
+from domain.results import UnitOutcome
 from domain.specs import SearchSpec, validate_search
 from kernels.evolution.breeding import MAX_STRENGTH, breed
 from kernels.evolution.choice import Chooser
-from kernels.evolution.finds import finds_for
+from kernels.evolution.finds import finds_for, front_point
 from kernels.evolution.operators import layout_of
-from kernels.evolution.ranking import OBJECTIVE, fitness_of, measure
+from kernels.evolution.ranking import COLUMNS, OBJECTIVE, fitness_of, measure
 from kernels.evolution.state import Candidate, Group, State, checkpoint_bytes, state_from_checkpoint
 from kernels.evolution.tried import Tried
 from kernels.integers import Coding, Rows, coding_of
+from kernels.joint import fitness_counts, fitness_windows
 from kernels.protocol import EncodedEvaluator, Evaluator
 
 #: Parts of what a generation breeds: systematic neighbours of the best, random newcomers (twice as many once it stalls),
@@ -45,9 +44,11 @@ class Search:
         packed: bytes = b"",
         space: Space | None = None,
     ) -> None:
-        """`state` and `packed`: from a checkpoint; `space`: instead of the spec's, for a trial on a part of it."""
+        """`evaluator`: of all the spec's markets (`kernels.joint`). `state` and `packed`: from a checkpoint; `space`: instead of
+        the spec's, for a trial on a part of it."""
         validate_search(spec)
         self._spec, self._seed, self._evaluator = spec, seed, evaluator
+        self._windows, self._counts = fitness_windows(spec), fitness_counts(spec)
         self._encoded = evaluator if isinstance(evaluator, EncodedEvaluator) else None
         space = space or search_space(spec.grammar, spec.risk, spec.venue)
         if space.size() < spec.population:
@@ -148,7 +149,7 @@ class Search:
             evaluated=self.evaluated,
             tried_sha256=sha256_hex(self.tried_bytes()),
             finds=finds_for(genomes, self._spec, self._evaluator),
-            front=tuple(_point(candidate) for candidate in self.front),
+            front=tuple(front_point(c.genome, c.fitness) for c in self.front),
             sample=tuple(self._coding.genome(row) for row in self._tried.lowest(SAMPLE)),
         )
 
@@ -175,14 +176,13 @@ class Search:
         first = self._tried.count
         self._tried.name(count)
         rows = self._tried.rows[first:count]
-        table = self._table(rows) if len(rows) else np.empty((0, len(self._spec.windows.fitness), 0))
-        return Group(np.arange(first, count), measure(table) if len(rows) else np.empty((0, 5)))
+        fits = measure(self._table(rows), self._counts) if len(rows) else np.empty((0, COLUMNS))
+        return Group(np.arange(first, count), fits)
 
     def _table(self, rows: Rows) -> NDArray[np.float64]:
-        windows = self._spec.windows.fitness
         if self._encoded is not None:
-            return self._encoded.tier1_of(self._coding.population(rows), windows)
-        return self._evaluator.tier1([self._coding.genome(row) for row in rows], windows)
+            return self._encoded.tier1_of(self._coding.population(rows), self._windows)
+        return self._evaluator.tier1([self._coding.genome(row) for row in rows], self._windows)
 
     def _candidates(self, group: Group) -> tuple[Candidate, ...]:
         tried = self._tried
@@ -196,9 +196,3 @@ class Search:
         if not len(now) or not len(before):
             return len(now) > len(before)
         return self._choose.best_score(now) < self._choose.best_score(before)
-
-
-def _point(candidate: Candidate) -> FrontPoint:
-    f = candidate.fitness
-    sharpe = f.sharpe if math.isfinite(f.sharpe) else None
-    return FrontPoint(candidate.genome, candidate.key.hex(), f.objective, sharpe, f.drawdown, f.trades)

@@ -235,14 +235,16 @@ def digest_of(verdicts: list[EventData]) -> str:
     return sha256_hex(b"".join(canonical(r) + b"\n" for r in sorted(rows)))
 
 
-async def undisturbed(candles: Candles, spec: CampaignSpec) -> str:
+async def undisturbed(candles: Candles, spec: CampaignSpec, *further: Candles) -> str:
     """The digest that a campaign must have, computed here and now in this process without a bus."""
     from domain.tasks import unit_seed
     from kernels.evaluator import CompiledEvaluator
     from kernels.evolution.search import Search
+    from kernels.joint import joint
 
     def run() -> str:
-        evaluator = CompiledEvaluator(candles, spec.search.execution)
+        each = zip((candles, *further), spec.search.markets, strict=True)
+        evaluator = joint([CompiledEvaluator(c, m.execution) for c, m in each])
         rows = []
         for index in range(spec.units):
             search = Search(spec.search, unit_seed(spec, index), evaluator)

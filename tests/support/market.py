@@ -9,7 +9,7 @@ from domain.specs import CampaignSpec, SearchSpec, split_windows
 EXECUTION = ExecutionModel(taker_bps=10.0, maker_bps=5.0, slippage_bps=1.0)
 
 
-def small_market(candles: int = 4_000, seed: int = 1) -> Candles:
+def small_market(candles: int = 4_000, seed: int = 1, symbol: str = "BTC/USD") -> Candles:
     """Integer arithmetic on raw generator output only, with waves in it so that some rules pay."""
     raw = np.random.Generator(np.random.PCG64(seed)).integers(-80, 81, candles)
     wave = np.repeat(np.array([25, 10, -10, -25, -10, 10], dtype=np.int64), 9)
@@ -25,7 +25,7 @@ def small_market(candles: int = 4_000, seed: int = 1) -> Candles:
         "close": close,
         "volume": np.random.Generator(np.random.PCG64(seed + 2)).integers(1_000, 9_000_000, candles),
     }
-    info = DatasetInfo("kraken", "BTC/USD", 3600, 2, 4, candles, 0, int(columns["time_ms"][-1]))
+    info = DatasetInfo("kraken", symbol, 3600, 2, 4, candles, 0, int(columns["time_ms"][-1]))
     return Candles(info, columns)
 
 

@@ -15,12 +15,13 @@ from bus.client import Stored
 from bus.envelope import make_event
 from bus.messages import Presence
 from domain.execution import ExecutionModel
-from domain.specs import CampaignSpec, Distinct, Window, Windows, unit_id
+from domain.specs import CampaignSpec, Distinct, Market, Window, Windows, split_windows, unit_id
 from tests.support.campaign import digest_of
 from tests.support.made import example
 from tests.support.market import small_market, spec_for
 
 MARKET = small_market(2_500)
+FURTHER = small_market(2_200, 7)
 SPEC = spec_for(MARKET, 2)
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 LATER = "2026-01-01T00:10:00Z"
@@ -128,15 +129,25 @@ def test_a_plan_once_carried_out_has_nothing_more_to_do(
 
 
 def asked(spec: CampaignSpec = SPEC, until: str = LATER) -> str:
-    return refusal(ev.CampaignRequested(spec, until, "me"), {MARKET.hash(): MARKET.info}, NOW)
+    return refusal(
+        ev.CampaignRequested(spec, until, "me"), {MARKET.hash(): MARKET.info, FURTHER.hash(): FURTHER.info}, NOW
+    )
 
 
 def with_search(**changes: Any) -> CampaignSpec:
     return msgspec.structs.replace(SPEC, search=msgspec.structs.replace(SPEC.search, **changes))
 
 
+def further(**changes: Any) -> Market:
+    info = FURTHER.info
+    windows = split_windows(info.candles)
+    market = Market(FURTHER.hash(), info.venue, info.symbol, info.granularity_s, windows, ExecutionModel())
+    return msgspec.structs.replace(market, **changes)
+
+
 def test_a_good_request_is_not_refused() -> None:
     assert asked() == ""
+    assert asked(with_search(also=(further(),))) == ""
 
 
 @pytest.mark.parametrize(
@@ -148,6 +159,12 @@ def test_a_good_request_is_not_refused() -> None:
         (with_search(dataset="0" * 64), LATER, "not registered"),
         (with_search(symbol="ETH/USD"), LATER, "not what is asked for"),
         (with_search(venue="coinbase"), LATER, "not what is asked for"),
+        (with_search(also=(further(dataset="0" * 64),)), LATER, "dataset 000000000000 is not registered"),
+        (with_search(also=(further(symbol="SOL/USD"),)), LATER, "not what is asked for"),
+        (with_search(also=(further(windows=split_windows(9_999)),)), LATER, "not lie within the 2200 candles"),
+        (with_search(also=(further(windows=Windows((), (), Window(0, 1))),)), LATER, "not lie within"),
+        (with_search(also=(further(), further())), LATER, "searched once"),
+        (msgspec.structs.replace(with_search(also=(further(),)), nulls=3), LATER, "null repetitions"),
         (with_search(granularity_s=60), LATER, "not what is asked for"),
         (with_search(windows=Windows((Window(0, 2_501),), (), Window(0, 1))), LATER, "do not lie within"),
         (with_search(windows=Windows((Window(-1, 5),), (), Window(0, 1))), LATER, "do not lie within"),

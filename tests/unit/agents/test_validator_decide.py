@@ -14,9 +14,9 @@ from agents.validator.model import Answer
 from bus.client import Stored
 from bus.messages import Claim
 from domain.errors import BadInput
-from domain.genome import Genome, Operand, Risk, Rule, RuleSet, genome_id
+from domain.genome import Genome, Operand, Risk, Rule, RuleSet, canonical_genome, genome_id
 from domain.metrics import TIER1, TIER2
-from domain.results import Find, ReplicaResult, UnitOutcome, WindowFigures
+from domain.results import Find, FrontPoint, MarketFigures, ReplicaResult, UnitOutcome, WindowFigures
 
 
 def answer(replica: int, owner: str, digest: str, counting: bool = True) -> Answer:
@@ -130,6 +130,15 @@ def with_find(**changes: Any) -> ReplicaResult:
     return result(msgspec.structs.replace(OUTCOME, finds=(msgspec.structs.replace(FIND, **changes),)))
 
 
+def further(**changes: Any) -> MarketFigures:
+    figures = MarketFigures("e" * 64, (WindowFigures(0, 9, T1),), (), T2, {}, T2, {})
+    return msgspec.structs.replace(figures, **changes)
+
+
+def test_a_find_on_several_datasets_is_read() -> None:
+    assert read_result(stored(SUBJECT, with_find(also=(further(),)))).outcome.finds[0].also == (further(),)
+
+
 @pytest.mark.parametrize(
     ("wrong", "why"),
     [
@@ -144,12 +153,45 @@ def with_find(**changes: Any) -> ReplicaResult:
         (with_find(genome_id="0" * 64), "another genome's id"),
         (with_find(daily_fitness={"x" * 1000: 1.0}), "figures that we do not know"),
         (with_find(fitness=(WindowFigures(0, 9, {"trades": 1}),)), "figures that we do not know"),
+        (with_find(also=(further(daily_walk={"x": 1.0}),)), "figures that we do not know"),
+        (with_find(also=(further(walk_forward=(WindowFigures(0, 9, {"trades": 1}),)),)), "figures that we do not know"),
         (with_find(genome=msgspec.structs.replace(GENOME, long=RuleSet())), "entry rules"),
     ],
 )
 def test_a_result_that_is_none(wrong: Any, why: str) -> None:
     with pytest.raises(BadInput, match=why):
         read_result(stored(SUBJECT, wrong))
+
+
+def on_front(threshold: float, **changes: Any) -> FrontPoint:
+    rule = Rule(Operand("rsi", 14), "<", Operand("const", value=threshold))
+    g = canonical_genome(Genome("long", Risk(100, 200), RuleSet((rule,))))
+    return msgspec.structs.replace(FrontPoint(g, genome_id(g), 0.2, 0.1, 0.3, 50), **changes)
+
+
+BEST, CALM = on_front(30.0), on_front(40.0, objective=0.1, max_drawdown=0.1)
+
+
+def test_a_front_is_read() -> None:
+    good = result(msgspec.structs.replace(OUTCOME, front=(BEST, CALM)))
+    assert read_result(stored(SUBJECT, good)) == good
+
+
+@pytest.mark.parametrize(
+    ("front", "why"),
+    [
+        ((CALM, BEST), "out of order"),
+        ((BEST, BEST), "the front of the result is none"),
+        ((BEST, on_front(40.0, objective=0.1)), "dominates"),
+        ((on_front(30.0, genome_id="0" * 64),), "another genome's id"),
+        ((on_front(30.0, genome=GENOME),), "another genome's id"),
+        ((on_front(30.0, genome=msgspec.structs.replace(GENOME, long=RuleSet())),), "entry rules"),
+        (tuple(on_front(t + 1.0, objective=0.1 - t / 100, trades=50 + t) for t in range(17)), "more than 16"),
+    ],
+)
+def test_a_front_that_is_none(front: tuple[FrontPoint, ...], why: str) -> None:
+    with pytest.raises(BadInput, match=why):
+        read_result(stored(SUBJECT, result(msgspec.structs.replace(OUTCOME, front=front))))
 
 
 @given(raw=st.binary(max_size=100))

@@ -4,10 +4,13 @@ import msgspec
 import pytest
 
 from agents.dispatcher.decide import looks
+from agents.validator.looks import Looks
+from bus import events as ev
 from domain.candles import DatasetInfo
 from domain.execution import ExecutionModel
 from domain.ledger import Ledger, Span, asset_of, hold_out_span, span_of
-from domain.specs import CampaignSpec, SearchSpec, Window, split_windows
+from domain.specs import CampaignSpec, Market, SearchSpec, Window, split_windows, strategy_id
+from tests.support.made import example
 
 STEP = 300_000
 INFO = DatasetInfo("coinbase", "BTC-USD", 300, 2, 8, 10_000, 0, 9_999 * STEP)
@@ -77,4 +80,78 @@ def test_the_hold_out_of_another_campaigns_split_counts_too() -> None:
     early = msgspec.structs.replace(search(), windows=split_windows(10_000))
     late = msgspec.structs.replace(early, windows=msgspec.structs.replace(early.windows, fitness=(Window(0, 9_500),)))
     found = looks(CampaignSpec(late, 1), {"a" * 64: INFO}, [half])
+    assert [(x.first_ms, x.last_ms) for x in found] == [(9_200 * STEP, 9_499 * STEP)]
+
+
+# -- several datasets at once -----------------------------------------------------------------------------------------
+
+ETH = msgspec.structs.replace(INFO, symbol="ETH-USD")
+BOTH = msgspec.structs.replace(
+    search(), also=(Market("b" * 64, "coinbase", "ETH-USD", 300, split_windows(10_000), ExecutionModel()),)
+)
+INFOS = {"a" * 64: INFO, "b" * 64: ETH}
+
+
+class Opened(msgspec.Struct):
+    spec: CampaignSpec
+
+
+def told(of: SearchSpec, trials: int = 70) -> Looks:
+    """A campaign that found two genomes, from its first event to its last."""
+    looked = Looks()
+    for digest, info in INFOS.items():
+        looked.apply(digest, ev.DatasetImported(digest, info, "test", 1, 1), {})
+    campaigns = {"c": Opened(CampaignSpec(of, 1))}
+    for genome in ("x", "y"):
+        found = _event(ev.StrategyDiscovered, genome_id=genome, search=of)
+        looked.apply(genome, found, campaigns)
+    looked.apply("c", _event(ev.CampaignFinished, trials=trials), campaigns)
+    return looked
+
+
+def _event(kind: type[ev.EventData], **fields: object) -> ev.EventData:
+    return msgspec.structs.replace(example(kind), **fields)
+
+
+def test_what_was_tried_on_several_datasets_was_tried_on_each() -> None:
+    looked = told(BOTH)
+    for of in (search(), search(ETH, "b" * 64)):
+        assert (looked.trials(of), looked.candidates(of)) == (70, 2)
+    alone = told(search())
+    assert (alone.trials(search()), alone.candidates(search())) == (70, 2)
+    assert (alone.trials(search(ETH, "b" * 64)), alone.candidates(search(ETH, "b" * 64))) == (0, 0)
+
+
+def test_two_granularities_of_an_asset_are_two_candidates_on_its_candles_and_one_trial() -> None:
+    """The campaign's trials are genomes, counted once; on the same walk-forward candles each market makes a strategy."""
+    coarse = msgspec.structs.replace(ETH, symbol="BTC-USD", granularity_s=600, candles=5_000, last_ms=4_999 * 2 * STEP)
+    infos = INFOS | {"b" * 64: coarse}
+    looked = Looks()
+    for digest, info in infos.items():
+        looked.apply(digest, ev.DatasetImported(digest, info, "test", 1, 1), {})
+    also = Market("b" * 64, "coinbase", "BTC-USD", 600, split_windows(5_000), ExecutionModel())
+    of = msgspec.structs.replace(search(), also=(also,))
+    assert strategy_id("x", of) != strategy_id("x", also)
+    looked.apply("x", _event(ev.StrategyDiscovered, genome_id="x", search=of), {})
+    looked.apply("c", _event(ev.CampaignFinished, trials=70), {"c": Opened(CampaignSpec(of, 1))})
+    assert (looked.trials(search()), looked.candidates(search())) == (70, 2)
+
+
+def test_a_further_dataset_is_looked_at_like_the_first() -> None:
+    """Its own split shows nobody's hold-out; all of its candles do."""
+    assert looks(CampaignSpec(BOTH, 1), INFOS, []) == []
+    whole = Market("b" * 64, "coinbase", "ETH-USD", 300, split_windows(10_000, 2_000), ExecutionModel())
+    (look,) = looks(CampaignSpec(msgspec.structs.replace(BOTH, also=(whole,)), 1), INFOS, [])
+    assert (look.dataset, look.symbol) == ("b" * 64, "ETH-USD")
+    assert (look.first_ms, look.last_ms) == (8_000 * STEP, 9_599 * STEP)
+
+
+def test_the_hold_out_of_another_campaigns_further_dataset_counts_too() -> None:
+    half = msgspec.structs.replace(
+        BOTH.also[0], windows=split_windows(10_000, 4_000)
+    )  # its hold-out: candles 9200 to 9999
+    other = CampaignSpec(msgspec.structs.replace(BOTH, also=(half,)), 1)
+    eth = search(ETH, "b" * 64)
+    late = msgspec.structs.replace(eth, windows=msgspec.structs.replace(eth.windows, fitness=(Window(0, 9_500),)))
+    found = looks(CampaignSpec(late, 1), INFOS, [other])
     assert [(x.first_ms, x.last_ms) for x in found] == [(9_200 * STEP, 9_499 * STEP)]

@@ -13,7 +13,9 @@ from domain.risk import RISK_LEVELS
 from domain.schemes import Scheme, fold_windows
 from domain.specs import (
     MIN_CANDLES,
+    MOST_ALSO,
     CampaignSpec,
+    Market,
     SearchSpec,
     Window,
     split_windows,
@@ -194,3 +196,48 @@ def test_bolder_levels_never_demand_more_trades_nor_allow_less() -> None:
     for field in ("trailing_max_bps", "size_max_bps", "leverage_max"):
         assert getattr(low, field) < getattr(medium, field) < getattr(high, field)
     assert low.trades_wanted > medium.trades_wanted > high.trades_wanted
+
+
+# -- several datasets -------------------------------------------------------------------------------------------------
+
+OTHER = Market("e" * 64, "kraken", "ETH/USD", 300, split_windows(9_000), ExecutionModel())
+
+
+def with_also(*also: Market, **changes: object) -> SearchSpec:
+    return msgspec.structs.replace(SEARCH, also=also, **changes)
+
+
+def test_a_search_over_several_datasets_is_another_search_for_strategies_of_the_first() -> None:
+    both = with_also(OTHER)
+    validate_campaign(msgspec.structs.replace(CAMPAIGN, search=both))
+    assert [m.dataset for m in both.markets] == [SEARCH.dataset, OTHER.dataset]
+    assert both.markets[0].windows == SEARCH.windows
+    assert strategy_id("g", both) == strategy_id("g", SEARCH) == strategy_id("g", both.markets[0])
+    assert strategy_id("g", OTHER) != strategy_id("g", both)
+    assert unit_seed(msgspec.structs.replace(CAMPAIGN, search=both), 0) != unit_seed(CAMPAIGN, 0)
+
+
+@pytest.mark.parametrize(
+    ("search", "why"),
+    [
+        (with_also(OTHER, OTHER), "searched once"),
+        (with_also(msgspec.structs.replace(OTHER, dataset=SEARCH.dataset)), "searched once"),
+        (with_also(*(msgspec.structs.replace(OTHER, dataset=f"{i:064}") for i in range(MOST_ALSO + 1))), "at most"),
+        (with_also(msgspec.structs.replace(OTHER, venue="coinbase")), "search with coinbase first"),
+        (with_also(msgspec.structs.replace(OTHER, execution=ExecutionModel(taker_bps=-1.0))), "taker_bps"),
+        (with_also(OTHER, method="sweep", grammar="primer"), "exhaustive"),
+    ],
+)
+def test_what_cannot_be_searched_together(search: SearchSpec, why: str) -> None:
+    with pytest.raises(BadInput, match=why):
+        validate_search(search)
+
+
+def test_what_is_allowed_on_the_first_venue_must_be_allowed_on_the_others_and_not_the_other_way_round() -> None:
+    on_kraken = msgspec.structs.replace(OTHER, symbol="BTC/USD")
+    validate_search(with_also(on_kraken, venue="coinbase", symbol="BTC-USD"))
+
+
+def test_several_datasets_have_no_null_repetitions() -> None:
+    with pytest.raises(BadInput, match="no null repetitions"):
+        validate_campaign(CampaignSpec(with_also(OTHER), units=4, nulls=19))

@@ -49,6 +49,38 @@ def test_a_window_without_trades_leaves_no_objective() -> None:
     assert not seldom.eligible
 
 
+def test_every_dataset_has_the_same_weight_whatever_its_number_of_windows() -> None:
+    """Means of the datasets' means; trades of all, the deepest fall, every flag."""
+    rows = [row(0.4, 3, 0, 0.4, 0.1), row(0.1, 5, FLAG_PNL, 0.1, 0.3), row(0.3, 7, 0, 0.6, 0.2)]
+    (found,) = map(fitness_of, measure(np.array([rows]), (1, 2)))
+    assert found == Fitness((0.4 + (0.1 + 0.3) / 2) / 2, (0.4 + (0.1 + 0.6) / 2) / 2, 0.3, 15, FLAG_PNL)
+    assert found.objective != fitness_of(measure(np.array([rows]))[0]).objective
+
+
+def test_a_dataset_without_trades_leaves_no_objective() -> None:
+    table = np.array([[row(0.3, 9), row(math.nan, 0), row(0.2, 4)]])
+    for counts in ((1, 2), (2, 1), (1, 1, 1)):
+        (found,) = map(fitness_of, measure(table, counts))
+        assert math.isnan(found.objective)
+        assert found.trades == 13
+        assert not found.eligible
+
+
+@given(st.lists(st.floats(-1, 5), min_size=1, max_size=6))
+def test_one_dataset_has_the_bits_of_the_plain_mean(returns: list[float]) -> None:
+    table = np.array([[row(r, 1) for r in returns]])
+    total = 0.0
+    for r in returns:
+        total += r
+    assert measure(table, (len(returns),)).tobytes() == measure(table).tobytes()
+    assert measure(table)[0, 0] == total / len(returns)
+
+
+def test_windows_that_belong_to_no_dataset_are_a_mistake() -> None:
+    with pytest.raises(ValueError, match="windows"):
+        measure(np.array([[row(0.3, 9), row(0.2, 4)]]), (1,))
+
+
 def test_the_order_is_limits_then_trades_then_return_then_hash() -> None:
     ranked = [
         (fit(0.2, 60, 0), b"b"),

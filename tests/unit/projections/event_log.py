@@ -33,7 +33,7 @@ from domain.candles import DatasetInfo
 from domain.execution import ExecutionModel
 from domain.genome import Genome, Operand, Risk, Rule, RuleSet, genome_id
 from domain.hashing import derived_id, sha256_hex
-from domain.results import Find, WindowFigures
+from domain.results import Distribution, Find, FrontPoint, WindowFigures
 from domain.specs import CampaignSpec, SearchSpec, split_windows, strategy_id, unit_id
 from domain.tasks import unit_count, unit_seed, unit_task
 
@@ -114,14 +114,31 @@ def answer(log: EventLog, campaign: str, unit: str, replica: int, slot: str, dig
     log.add(ReplicaAnswered(campaign, replica, "box", slot, f"box.{slot}", 1, digest, counts, 100, 5, 1.25, None), unit)
 
 
-def validate(log: EventLog, campaign: str, s: CampaignSpec, index: int, finds: tuple[Find, ...]) -> str:
+def point(
+    threshold: int, objective: float, sharpe: float | None = 0.1, drawdown: float = 0.2, trades: int = 50
+) -> FrontPoint:
+    g = genome(threshold)
+    return FrontPoint(g, genome_id(g), objective, sharpe, drawdown, trades)
+
+
+def validate(
+    log: EventLog,
+    campaign: str,
+    s: CampaignSpec,
+    index: int,
+    finds: tuple[Find, ...],
+    front: tuple[FrontPoint, ...] = (),
+    distribution: Distribution | None = None,
+) -> str:
     """The verdict and its strategies; the digest depends on the spec alone."""
     digest = sha256_hex(f"{s.seed}/{index}".encode())
     unit = unit_id(campaign, index)
-    log.add(UnitValidated(campaign, index, digest, "slot", ("box.1", "box.2"), (), 500 + index, digest, finds), unit)
+    owners = ("box.1", "box.2")
+    data = UnitValidated(campaign, index, digest, "slot", owners, (), 500 + index, digest, finds, distribution, front)
+    log.add(data, unit)
     for f in finds:
-        data = StrategyValidated(f.genome, f.genome_id, s.search, f, campaign, unit)
-        log.add(data, strategy_id(f.genome_id, s.search))
+        found = StrategyValidated(f.genome, f.genome_id, s.search, f, campaign, unit)
+        log.add(found, strategy_id(f.genome_id, s.search))
     return digest
 
 
@@ -174,7 +191,8 @@ def _unit(log: EventLog, r: random.Random, campaign: str, unit: str, index: int,
                 case 1:
                     log.add(UnitParked(campaign, index, replica, "three claims without progress"), unit)
                 case _:
-                    validate(log, campaign, s, index, (find(r.randrange(20, 30), r.random()),))
+                    front = (point(r.randrange(20, 30), r.random(), r.random()), point(30, r.random(), None))
+                    validate(log, campaign, s, index, (find(r.randrange(20, 30), r.random()),), front)
 
 
 def _trouble(log: EventLog, r: random.Random, agent: str) -> None:
