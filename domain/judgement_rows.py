@@ -36,9 +36,9 @@ def gate_rows(j: Judgement, s: StrategyJudgement) -> list[Row]:
             f"no repetitions {asked}" if s.p_value is None else f"p = {share(s.p_value)}",
             f"at most {j.alpha:g}",
             GATE_NULLS not in s.failed,
-            "The same search was repeated on candles drawn at random in short blocks, where there is nothing to find"
-            + (f" ({done} times)" if done else "")
-            + ". p is how often luck alone does at least as well; the find itself counts as one.",
+            f"The same search {'was' if j.nulls_asked else 'would have to be'} repeated on candles drawn at random in short "
+            f"blocks, where there is nothing to find{f' ({done} times)' if done else ''}. p is how often luck alone does at "
+            "least as well; the find itself counts as one.",
         ),
         Row(
             "Do unseen candles confirm it?",
@@ -64,9 +64,9 @@ def beside_rows(j: Judgement, s: StrategyJudgement) -> list[Row]:
         Row(
             "Walk-forward return",
             percent(s.walk_return),
-            f"above buy & hold, {percent(s.hold_walk_return)}",
-            _more(s.walk_return, s.hold_walk_return),
-            "On candles that the search never saw. A market that falls is beaten by doing nothing.",
+            f"above 0, and above buy & hold, {percent(s.hold_walk_return)}",
+            _more(s.walk_return, None if s.hold_walk_return is None else max(0.0, s.hold_walk_return)),
+            "On candles that the search never saw. A market that falls is beaten by doing nothing at all.",
         ),
         Row(
             "Range of that return",

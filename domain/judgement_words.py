@@ -38,7 +38,7 @@ def headline(j: Judgement) -> str:
     if not j.nulls_asked:
         return (
             "Not tested against luck: the campaign had no null repetitions, so that nothing it found can pass. "
-            "`sluice mine --nulls 19` adds them."
+            "`sluice mine --nulls 19` adds them to searches; an exhaustive campaign has none."
         )
     return f"Nothing of what was found is shown to be better than luck: none of the {n} finds judged passes every gate."
 

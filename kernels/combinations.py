@@ -73,6 +73,25 @@ def index_combinations(known, slots, count):
         slots[place_of_combination(known[i], known, slots)] = i
 
 
+@jit
+def fill_factors(genomes, maintenance, factors):
+    """factors[i] float64[8] = the levels of genome i as multiples of the entry's open, as in `kernels.hop`; each the expression
+    of `kernels.loop`. Rows are zero before. In place."""
+    for i in range(len(genomes)):
+        g, out = genomes[i], factors[i]
+        stop, target, trailing, leverage = g.stop_frac, g.target_frac, g.trailing_frac, g.leverage
+        if g.long_exit > g.long_entry:
+            out[0] = 1.0 - stop if stop > 0.0 else 0.0
+            out[1] = 1.0 - 1.0 / leverage + maintenance if leverage > 1.0 else 0.0
+            out[2] = 1.0 - trailing if trailing > 0.0 else 0.0
+            out[3] = 1.0 + target if target > 0.0 else 0.0
+        if g.short_exit > g.short_entry:
+            out[4] = 1.0 + stop if stop > 0.0 else 0.0
+            out[5] = 1.0 + 1.0 / leverage - maintenance
+            out[6] = 1.0 + trailing if trailing > 0.0 else 0.0
+            out[7] = 1.0 - target if target > 0.0 else 0.0
+
+
 class Combinations:
     """All combinations seen so far, at most `kept` and those of one call."""
 

@@ -29,10 +29,15 @@ def _drawdowns(equity: Sequence[float], start_equity: float) -> tuple[float, int
     """(largest fraction below the running peak, most days in a row below the peak); the start equity is the first peak."""
     peak, deepest, longest, run = start_equity, 0.0, 0, 0
     for e in equity:
-        peak = max(peak, e)
-        deepest = max(deepest, (peak - e) / peak)
+        if e >= peak:
+            peak, run = e, 0
+            continue
+        fall = (peak - e) / peak
+        if fall > deepest:
+            deepest = fall
         run = run + 1 if e < peak else 0
-        longest = max(longest, run)
+        if run > longest:
+            longest = run
     return deepest, longest
 
 

@@ -19,20 +19,13 @@ from domain.metrics import TIER1
 from domain.specs import Window
 from kernels.bitmaps import BITMAP_BYTES, RuleBits, fill_enterable, row_words
 from kernels.blocks import SHIFTS
-from kernels.combinations import Combinations
+from kernels.combinations import Combinations, fill_factors
 from kernels.hop import hop_batch
-from kernels.lanes import (
-    GENOMES_LISTED,
-    HOPS_LISTED,
-    LANES,
-    PLAN_COLUMNS,
-    TILE,
-    hop_in_lanes,
-    mark_lanes,
-    room_for_hops,
-)
+from kernels.ladder import build_ladder
+from kernels.lanes import GENOMES_LISTED, HOPS_LISTED, LANES, TILE, hop_in_lanes, room_for_hops
 from kernels.layout import operands_of, rule_records
 from kernels.plain import PlainEvaluator
+from kernels.plans import ALONE, BY_LADDER, BY_TABLES, PLAN_COLUMNS, mark_ways
 from kernels.population import Population
 from kernels.sizes import SizeTables
 from kernels.tables import TABLE_BYTES, WORTH, TouchTables
@@ -46,6 +39,8 @@ PARTS_A_THREAD = 4
 
 #: Genomes that the plain loop walks beyond the candles reached so far before these are reached.
 BEYOND = 64
+#: Combinations whose order is kept; of more, those of each call are ordered.
+FEW_COMBINATIONS = 1_000
 #: Bitmaps filled together: their operands must fit the feature matrix.
 RULES_AT_ONCE = 64
 #: Records, rules as rows of bitmaps, combination of every genome; of every combination: factors, slots, rows of sizes.
@@ -94,9 +89,13 @@ class CompiledEvaluator(PlainEvaluator):
         fill_enterable(c.time_ms, self._costs.granularity_ms, self._costs.max_missing, self._enterable)
         terms = (self._costs.tick_scale, self._costs.slippage_frac)
         self._touch = TouchTables(c, *terms, table_bytes, self._worth, self._shifts)
-        self._sizes = SizeTables(c.open, self._market[0], self._worth)
+        self._ladder, self._rungs = build_ladder(*self._touch.later)
+        self._orderly = bool(np.array_equal(self._touch.edges, self._touch.later))
+        # Amounts are few however many levels there are: their tables pay as they always did.
+        self._sizes = SizeTables(c.open, self._market[0], min(self._worth, WORTH))
         self._combinations = Combinations()
         self._levels, self._factors_of = np.empty((0, 8), dtype=np.int64), np.empty((0, 8))
+        self._rank_of = np.empty(0, dtype=np.int64)
         self._free_scratch.clear()
 
     def tier1_of(self, population: Population, windows: Sequence[Window]) -> NDArray[np.float64]:
@@ -114,22 +113,19 @@ class CompiledEvaluator(PlainEvaluator):
             if self._beyond <= BEYOND:
                 return super().tier1_of(population, windows)
         self.reach_to(last)
-        place, example, factors, levels, uses = self._combine(population)
+        place, example, factors, levels, rank, uses = self._combine(population)
         weights = uses * (sum(w.stop - w.start for w in windows) / self._reach)
         slots = self._touch.slots_of(levels, weights)
         sizes = self._sizes_of(population.records[example], weights)
         # Genomes that share levels follow each other, so that their tables stay in the cache.
-        rank = np.empty(len(factors), dtype=np.int64)
-        rank[np.lexsort(factors.T)] = np.arange(len(factors))
         order = np.argsort(rank[place], kind="stable")
         for part, index in self._with_bitmaps(population, order):
             self._run(part, (population.records, index, place, factors, slots, sizes), windows, out)
         return np.ascontiguousarray(out.transpose(1, 0, 2))
 
-    def _combine(
-        self, population: Population
-    ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64], NDArray[np.int64], NDArray[np.float64]]:
-        """(combination (G,) of every genome; of every combination: one genome, its factors and levels (R, 8), its genomes)."""
+    def _combine(self, population: Population) -> tuple[Any, ...]:
+        """(the combination (G,) of every genome; of every combination (R,): one genome, its factors and levels (R, 8), its rank
+        by levels, how many genomes have it)."""
         known = self._combinations.count
         afresh, (numbers, example, place), uses = self._combinations.number(population.records)
         if afresh:
@@ -141,7 +137,11 @@ class CompiledEvaluator(PlainEvaluator):
             factors = self._factors(population.records[example[new]])
             self._factors_of = np.concatenate((self._factors_of[:known], factors))
             self._levels = np.concatenate((self._levels[:known], self._touch.levels_of(factors)))
-        return place, example, self._factors_of[numbers], self._levels[numbers], uses
+            if self._combinations.count <= FEW_COMBINATIONS:
+                self._rank_of = _ranks(self._factors_of)
+        factors = self._factors_of[numbers]
+        rank = self._rank_of[numbers] if self._combinations.count <= FEW_COMBINATIONS else _ranks(factors)
+        return place, example, factors, self._levels[numbers], rank, uses
 
     def _sizes_of(self, records: NDArray[np.void], weights: NDArray[np.float64]) -> NDArray[np.int64]:
         """Rows of the tables of sizes for combinations (R,), -1 where there is none: then sizes are computed trade by trade."""
@@ -154,18 +154,7 @@ class CompiledEvaluator(PlainEvaluator):
     def _factors(self, records: NDArray[np.void]) -> NDArray[np.float64]:
         """Levels as multiples of the entry's open, (R, 8) as in `kernels.hop`; each the expression of `kernels.loop`."""
         factors = np.zeros((len(records), 8))
-        stop, target, trailing = records["stop_frac"], records["target_frac"], records["trailing_frac"]
-        leverage, maintenance = records["leverage"], self._costs.maintenance_frac
-        factors[:, 0] = np.where(stop > 0.0, 1.0 - stop, 0.0)
-        factors[:, 1] = np.where(leverage > 1.0, 1.0 - 1.0 / leverage + maintenance, 0.0)
-        factors[:, 2] = np.where(trailing > 0.0, 1.0 - trailing, 0.0)
-        factors[:, 3] = np.where(target > 0.0, 1.0 + target, 0.0)
-        factors[:, 4] = np.where(stop > 0.0, 1.0 + stop, 0.0)
-        factors[:, 5] = 1.0 + 1.0 / leverage - maintenance
-        factors[:, 6] = np.where(trailing > 0.0, 1.0 + trailing, 0.0)
-        factors[:, 7] = np.where(target > 0.0, 1.0 - target, 0.0)
-        factors[records["long_exit"] == records["long_entry"], :4] = 0.0
-        factors[records["short_exit"] == records["short_entry"], 4:] = 0.0
+        fill_factors(records, self._costs.maintenance_frac, factors)
         return factors
 
     def _with_bitmaps(
@@ -194,17 +183,18 @@ class CompiledEvaluator(PlainEvaluator):
         self, order: NDArray[np.int64], genomes: Encoded, windows: Sequence[Window], out: NDArray[np.float64]
     ) -> None:
         """Fill out[w, i] for every i of `order`, in calls below a second, on as many cores as allowed."""
-        in_lanes = np.empty(len(order), dtype=np.bool_)
-        mark_lanes(order, genomes[0], genomes[2], genomes[3], genomes[4], in_lanes)
+        ways = np.empty(len(order), dtype=np.int8)
+        mark_ways(order, genomes[0], genomes[2], genomes[3], genomes[4], ways)
         longest = max(w.stop - w.start for w in windows)
         jobs = []
         parts = 1 if self._threads == 1 else PARTS_A_THREAD * self._threads
-        for kernel, some in ((hop_in_lanes, order[in_lanes]), (hop_batch, order[~in_lanes])):
+        for way in (BY_TABLES, BY_LADDER, ALONE):
+            some = order[ways == way]
             step = max(1, -(-len(some) // parts))
-            if kernel is hop_batch:
+            if way == ALONE:
                 step = max(1, min(step, VISITS_PER_CALL // longest))
             for w, window in enumerate(windows):
-                jobs += [(kernel, some[i : i + step], window, out[w]) for i in range(0, len(some), step)]
+                jobs += [(way, some[i : i + step], window, out[w]) for i in range(0, len(some), step)]
         if self._threads == 1 or len(jobs) == 1:
             scratch = self._take_scratch(longest)
             for job in jobs:
@@ -215,7 +205,7 @@ class CompiledEvaluator(PlainEvaluator):
         local = threading.local()
         taken: list[tuple[NDArray[Any], ...]] = []
 
-        def work(job: tuple[Any, NDArray[np.int64], Window, NDArray[np.float64]]) -> None:
+        def work(job: tuple[int, NDArray[np.int64], Window, NDArray[np.float64]]) -> None:
             if not hasattr(local, "scratch"):
                 local.scratch = self._take_scratch(longest)
                 taken.append(local.scratch)
@@ -243,17 +233,18 @@ class CompiledEvaluator(PlainEvaluator):
             np.empty(longest),
             np.zeros((LANES, 6), dtype=np.uint64),
             np.zeros(GENOMES_LISTED + 2),
+            np.zeros((2, GENOMES_LISTED)),
             np.zeros((GENOMES_LISTED, PLAN_COLUMNS), dtype=np.int64),
             np.zeros((2, GENOMES_LISTED), dtype=np.int64),
             np.zeros((2, longest // self._tile + 2, GENOMES_LISTED), dtype=np.int64),
             np.empty((2, LANES * longest), dtype=np.int32),
             np.empty((2, room), dtype=np.int32),
-            np.empty((3, room)),
+            np.empty((4, room)),
         )
 
     def _call(
         self,
-        kernel: Any,
+        way: int,
         order: NDArray[np.int64],
         window: Window,
         rows: NDArray[np.float64],
@@ -267,16 +258,16 @@ class CompiledEvaluator(PlainEvaluator):
             self._market[0], c.time_ms, c.open, c.close, touch.edges, touch.later, touch.small, touch.large, touch.shifts,
             window.start, window.stop,
         )  # fmt: skip
-        if kernel is hop_in_lanes:
+        if way != ALONE:
             done = 0
             while done < len(order):
-                done += kernel(
-                    order[done:], records, index, place, factors, slots, sizes, self._bits.bits, self._enterable, touch.tables,
-                    touch.fills, self._sizes.tables, *common, self._tile, self._hops, words[:LANES],
-                    words[LANES : 2 * LANES], *of_lanes, returns, rows,
+                done += hop_in_lanes(
+                    order[done:], way == BY_LADDER, records, index, place, factors, slots, sizes, self._bits.bits,
+                    self._enterable, touch.tables, touch.fills, self._sizes.tables, self._ladder, self._rungs, self._orderly,
+                    *common, self._tile, self._hops, words[:LANES], words[LANES : 2 * LANES], *of_lanes, returns, rows,
                 )  # fmt: skip
         else:
-            kernel(
+            hop_batch(
                 order, records, index, place, factors, slots, self._bits.bits, self._enterable, touch.tables, *common,
                 words, returns, rows,
             )  # fmt: skip
@@ -288,6 +279,13 @@ def _index_of(population: Population, part: NDArray[np.int64]) -> NDArray[np.int
         return population.index
     first, last = population.records["long_entry"][part], population.records["end"][part]
     return np.concatenate([population.index[a:b] for a, b in zip(first.tolist(), last.tolist(), strict=True)])
+
+
+def _ranks(factors: NDArray[np.float64]) -> NDArray[np.int64]:
+    """The place of every row of `factors` (R, 8) in their order."""
+    rank = np.empty(len(factors), dtype=np.int64)
+    rank[np.lexsort(factors.T)] = np.arange(len(factors))
+    return rank
 
 
 def warm_up() -> None:
@@ -308,10 +306,11 @@ def warm_up() -> None:
     }
     info = DatasetInfo("none", "NONE", 60, 2, 0, n, 0, (n - 1) * 60_000)
     close = Operand("close")
-    kinds = [Operand("sma", 5), Operand("ema", 5)]
+    kinds = [Operand("sma", 5), Operand("ema", 5), Operand("ema", 7)]
     entries = (
         Rule(close, ">", kinds[0]),
         Rule(close, ">", kinds[1]),
+        Rule(close, ">", kinds[2]),
         Rule(Operand("rsi", 5), ">", Operand("const", value=1.0)),
     )
     volume = RuleSet((Rule(Operand("volume"), ">", Operand("volume_sma", 5)),))

@@ -7,6 +7,7 @@ are no more. Two rows are equal exactly when their genomes are.
 
 import hashlib
 from functools import lru_cache
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -200,10 +201,8 @@ class _Spelling:
     def keys(self, rows: Rows, parts: NDArray[np.int64]) -> NDArray[np.uint8]:
         out, ends = np.empty(len(rows) * self._longest, dtype=np.uint8), np.empty(len(rows), dtype=np.int64)
         spell(rows, parts, self._texts, self._ends, self._bases, out, ends)
-        written, sha256, first, keys = out.data, hashlib.sha256, 0, []
-        for end in ends.tolist():
-            keys.append(sha256(written[first:end]).digest())
-            first = end
+        written, sha256, until = out.data, hashlib.sha256, [0, *ends.tolist()]
+        keys = [sha256(written[first:end]).digest() for first, end in pairwise(until)]
         return np.frombuffer(b"".join(keys), dtype=np.uint8).reshape(-1, 32)
 
 

@@ -5,16 +5,19 @@ of waiting. Lanes fill the waiting of one genome with the hops of the others. Be
 more than a trade, so that all genomes walk one tile of the series before any walks the next: bitmaps, tables and fills of
 a tile fit that cache. Where a genome's hops end does not depend on its money, so that hops are listed (`list_tile`),
 priced tile by tile, and settled at the end (`kernels.settling`); each of these loops is by itself, as a processor guesses
-and waits less in small ones. A genome that is refused an entry on the way goes through `hop.hop`.
+and waits less in small ones. Without tables hops are listed by the ladder (`kernels.walking`), and the rest is the same. A
+genome that is refused an entry on the way goes through `hop.hop`.
 """
 
 import numpy as np
 
 from kernels.bitmaps import join_and_summarise, trailing_zeros
-from kernels.hop import AIM_AT, RUIN_AT, STOP_AT, TRAIL_AT, hop
+from kernels.hop import hop
 from kernels.jit import inlined, jit
 from kernels.loop import whole_ticks
+from kernels.plans import AIM_ROW, GUARD_ROW, LAST, LONG, MARGIN, MORE, SIZE_ROW, plan_walks
 from kernels.settling import compound, price_hops, settle_hops
+from kernels.walking import fill_walked, list_by_ladder, price_walked
 
 LANES = 4
 #: Candles a tile, whole groups of 64 words: a quarter of a megabyte of a table, 1.7 of 216 bitmaps.
@@ -25,15 +28,11 @@ GENOMES_LISTED = 8_192
 HOPS_LISTED = 1 << 20
 #: Genomes that are listed first, to learn how many hops they make.
 AT_FIRST = 64
-#: Hops after which a call returns, and words that it joins: a tenth of a second each.
+#: Hops after which a call returns (a quarter of them by the ladder), and words that it joins: a tenth of a second each.
 HOPS_PER_CALL, WORDS_PER_CALL = 4 << 20, 1 << 28
 #: Columns of the state of a lane: its genome's place in the list, position, hops so far, where its words and its two tables
 #: (one candle on) begin.
 PLACE, AT, COUNT, WORDS, GUARD, AIM = range(6)
-#: Columns of the plan of a genome: rows of its first three rules, where its further rules begin and end, rows of its guard's
-#: and its aim's tables, row of its sizes, whether it is long, and on margin.
-MORE, LAST, GUARD_ROW, AIM_ROW, SIZE_ROW, LONG, MARGIN = range(3, 10)
-PLAN_COLUMNS = 10
 NOWHERE = np.uint64(1 << 62)
 NO_WORD = np.uint64(0)
 #: Of 64 candles a word and 64 words a word of the summary.
@@ -44,30 +43,6 @@ ONE, TWO = np.uint64(1), np.uint64(2)
 def room_for_hops(longest: int, most: int) -> int:
     """Places in a list of `most` hops, for windows of up to `longest` candles, each the end of one hop at most."""
     return max(most, longest)
-
-
-@inlined
-def fits_a_lane(g, factors, slots, i):
-    """One side with a stop table and a target table; no exit rule, no holding limit, no other guard that could be met first.
-
-    Whether another guard is on says its factor: a guard without a table is on all the same. A liquidation level that is no
-    nearer than the stop is never met before it: levels rise with their factors, and of equal ones the stop counts.
-    """
-    b = 0 if g.long_exit > g.long_entry else 4
-    one_side = (g.long_exit == g.long_entry) != (g.short_exit == g.short_entry)
-    by_price = g.long_exit == g.short_entry and g.short_exit == g.end and g.max_hold == 0
-    tables = slots[i, b + STOP_AT] >= 0 and slots[i, b + AIM_AT] >= 0
-    stop, ruin = factors[i, b + STOP_AT], factors[i, b + RUIN_AT]
-    nearest = ruin == 0.0 or (ruin <= stop if b == 0 else ruin >= stop)
-    return one_side and by_price and tables and nearest and factors[i, b + TRAIL_AT] == 0.0
-
-
-@jit
-def mark_lanes(order, genomes, kind_of, factors, slots, out):
-    """out[k] = whether genome order[k] may be walked by `hop_in_lanes`. In place."""
-    for k in range(len(order)):
-        # Sizes that follow from the past are beyond `settle_hops`; 0 is `kernels.layout.GIVEN`.
-        out[k] = genomes[order[k]].sizing == 0 and fits_a_lane(genomes[order[k]], factors, slots, kind_of[order[k]])
 
 
 @jit
@@ -113,28 +88,6 @@ def hop_until_done(state, words, summaries, tables, limit, longest, entered, lef
             mine[AT] = at
             if at >= limit:
                 done = True
-
-
-@jit
-def plan_walks(order, genomes, index, kind_of, slots, size_rows, plans):
-    """plans[j] = what the walk of genome order[j] needs to know. In place.
-
-    The genomes lie anywhere: a loop of its own fetches several at a time, where a walk would wait for each.
-    """
-    for j in range(len(order)):
-        g = genomes[order[j]]
-        kind = kind_of[order[j]]
-        long = g.long_exit > g.long_entry
-        first, last = (g.long_entry, g.long_exit) if long else (g.short_entry, g.short_exit)
-        b = 0 if long else 4
-        plan = plans[j]
-        for k in range(3):
-            plan[k] = index[min(first + k, last - 1)]
-        plan[MORE], plan[LAST] = first + 3, last
-        plan[GUARD_ROW], plan[AIM_ROW] = slots[kind, b + STOP_AT], slots[kind, b + AIM_AT]
-        plan[SIZE_ROW] = size_rows[kind]
-        plan[LONG] = 1 if long else 0
-        plan[MARGIN] = 1 if not long or g.leverage > 1.0 else 0
 
 
 @jit
@@ -184,11 +137,24 @@ def list_tile(plans, index, bits, enterable, tables, start, limit, words, summar
                        np.uint64(longest), entered, left_as)  # fmt: skip
 
 
+@inlined
+def ruined(pnls, first, last, purse, j):
+    """Move the equity on over trades first..last-1; did it fall below the amount, so that every later entry is refused?"""
+    equity, least = purse[0, j], purse[0, j]
+    for k in range(first, last):
+        equity += pnls[k]
+        least = equity if equity < least else least
+    purse[0, j] = equity
+    return least < purse[1, j]
+
+
 @jit
-def price_tile(plans, fills, sizes, costs, time_ms, stop, ends, begins, counts, held, listed_in, listed_as,
-               money):  # fmt: skip
+def price_tile(plans, by_ladder, fills, sizes, costs, time_ms, limit, stop, at, purse, ends, begins, counts, held, listed_in,
+               listed_as, money):  # fmt: skip
     """Price the hops of a tile for all genomes whose sizes are known, into `money`; adds to held[j]. In place.
 
+    `by_ladder`: money[3] holds the prices at which `list_by_ladder` left, and becomes fills. purse[0, j] is the equity, moved
+    on; once less than the amount purse[1, j] is left, nothing is entered any more and at[j] leaves the window.
     ends[j] becomes the fill of a hop that the window's end ends (`ends[-1]`: of a short one, `ends[-2]`: of a long one).
     """
     for j in range(len(plans)):
@@ -201,18 +167,28 @@ def price_tile(plans, fills, sizes, costs, time_ms, stop, ends, begins, counts, 
             # As a guard within the last candle, but for the price.
             listed_as[last - 1] = 4 * (stop - 1) + 2
             ends[j] = ends[-2] if long else ends[-1]
+        if by_ladder:
+            fill_walked(listed_as, first, last, ends[j], long, costs, money[3])
         if plan[SIZE_ROW] >= 0:
             margin = plan[MARGIN] == 1
             cost_frac = costs.taker_frac + costs.opening_frac if margin else costs.taker_frac
-            held[j] += price_hops(
-                listed_in, listed_as, first, last, ends[j], plan[GUARD_ROW:], fills, sizes[plan[SIZE_ROW]], long, margin,
-                cost_frac, costs, time_ms, money,
-            )  # fmt: skip
+            if by_ladder:
+                held[j] += price_walked(
+                    listed_in, listed_as, first, last, sizes[plan[SIZE_ROW]], long, margin, cost_frac, costs, time_ms,
+                    money,
+                )  # fmt: skip
+            else:
+                held[j] += price_hops(
+                    listed_in, listed_as, first, last, ends[j], plan[GUARD_ROW:], fills, sizes[plan[SIZE_ROW]], long, margin,
+                    cost_frac, costs, time_ms, money,
+                )  # fmt: skip
+            if limit < stop - 1 and ruined(money[0], first, last, purse, j):
+                at[j] = stop
 
 
 @jit
-def settle_one(j, plan, g, tiles, fills, costs, time_ms, open_, candles, ends, begins, counts, held, listed_in, listed_as,
-               entered, left_as, money, returns, out):  # fmt: skip
+def settle_one(j, plan, g, by_ladder, tiles, fills, costs, time_ms, open_, candles, ends, begins, counts, held,
+               listed_in, listed_as, entered, left_as, money, returns, out):  # fmt: skip
     """Settle genome `g`, the j-th of the list, into the row `out`. In place; False when an entry was refused on the way."""
     if plan[SIZE_ROW] >= 0 and compound(
         j, tiles, begins, counts, held[j], g.amount, costs, candles, money, returns, out
@@ -225,25 +201,29 @@ def settle_one(j, plan, g, tiles, fills, costs, time_ms, open_, candles, ends, b
         for k in range(counts[s, j]):
             entered[hops] = listed_in[begins[s, j] + k]
             left_as[hops] = listed_as[begins[s, j] + k]
+            if by_ladder:
+                returns[hops] = money[3, begins[s, j] + k]
             hops += 1
     return settle_hops(
-        g, entered, left_as, hops, ends[j], plan[GUARD_ROW:], fills, plan[LONG] == 1, margin, cost_frac, costs, time_ms, open_,
-        candles, returns, out,
+        g, entered, left_as, hops, ends[j], by_ladder, plan[GUARD_ROW:], fills, plan[LONG] == 1, margin, cost_frac, costs,
+        time_ms, open_, candles, returns, out,
     )  # fmt: skip
 
 
 @jit
-def hop_in_lanes(order, genomes, index, kind_of, factors, slots, size_rows, bits, enterable, tables, fills, sizes, costs,
-                 time_ms, open_, close, edges, later, small, large, shifts, start, stop, tile, most, words, summaries, state,
-                 ends, plans, lists, segments, hops, listed, money, returns, out):  # fmt: skip
-    """Rows out[i] for the first genomes i of `order`, all of which `fits_a_lane`, over one window. In place; returns how many
-    are done, at least one: a call is to end soon.
+def hop_in_lanes(order, by_ladder, genomes, index, kind_of, factors, slots, size_rows, bits, enterable, tables, fills, sizes,
+                 ladder, rungs, orderly, costs, time_ms, open_, close, edges, later, small, large, shifts, start, stop, tile,
+                 most, words, summaries, state, ends, purse, plans, lists, segments, hops, listed, money, returns,
+                 out):  # fmt: skip
+    """Rows out[i] for the first genomes i of `order`, all of which go by tables or all `by_ladder` (`plans.way_of`), over one
+    window. In place; returns how many are done, at least one: a call is to end soon.
 
     `size_rows` (R,): the row of `sizes` of every combination, -1 where sizes depend on the equity. `tile`: candles, whole
     groups of 64 words; `most`: hops to list together. Scratch: `words` and `summaries` uint64[LANES, W'] (entries, and which
-    words have any), `state` uint64[LANES, 6], `ends` float64[GENOMES_LISTED + 2], `plans` int64[GENOMES_LISTED,
-    PLAN_COLUMNS], `lists` int64[2, GENOMES_LISTED], `segments` int64[2, tiles of the window, GENOMES_LISTED], `hops`
-    int32[2, LANES x longest window], `listed` int32[2, room_for_hops], `money` float64[3, room_for_hops], `returns`
+    words have any), `state` uint64[LANES, 6], `ends` float64[GENOMES_LISTED + 2], `purse` float64[2, GENOMES_LISTED],
+    `plans` int64[GENOMES_LISTED, PLAN_COLUMNS], `lists` int64[2, GENOMES_LISTED], `segments` int64[2, tiles of the
+    window, GENOMES_LISTED], `hops` int32[2, LANES x longest window], `listed` int32[2, room_for_hops],
+    `money` float64[4, room_for_hops], `returns`
     float64[longest window].
     """
     limit, longest = stop - 1, len(returns)
@@ -252,9 +232,10 @@ def hop_in_lanes(order, genomes, index, kind_of, factors, slots, size_rows, bits
     covered = whole_ticks(close[limit] * (1.0 + slip), True, scale) / scale
     at, held = lists[0], lists[1]
     begins, counts = segments[0], segments[1]
+    per_call = HOPS_PER_CALL >> 2 if by_ladder else HOPS_PER_CALL
     done, together = 0, AT_FIRST
     hops_done = np.int64(0)
-    while done < len(order) and hops_done < HOPS_PER_CALL and done * ((stop - start) >> 6) < WORDS_PER_CALL:
+    while done < len(order) and hops_done < per_call and done * ((stop - start) >> 6) < WORDS_PER_CALL:
         part = order[done : done + together]
         plan = plans[: len(part)]
         plan_walks(part, genomes, index, kind_of, slots, size_rows, plan)
@@ -262,19 +243,27 @@ def hop_in_lanes(order, genomes, index, kind_of, factors, slots, size_rows, bits
         held[: len(part)] = 0
         ends[: len(part)] = 0.0
         ends[-2], ends[-1] = sold, covered
+        for j in range(len(part)):
+            purse[0, j], purse[1, j] = costs[0].start_equity, genomes[part[j]].amount
         used, tiles = np.int64(0), 0
         room = most if len(part) > 1 else listed.shape[1]
         first = start
         while first < limit and used >= 0:
             last = min((first // tile + 1) * tile, limit)
             begun = used
-            used = list_tile(
-                plan, index, bits, enterable, tables, first, last, words, summaries, state, hops[0], hops[1], longest, at,
-                begins[tiles], counts[tiles], begun, room, listed[0], listed[1],
-            )  # fmt: skip
+            if by_ladder:
+                used = list_by_ladder(
+                    plan, index, bits, enterable, factors, ladder, rungs, orderly, edges, open_, scale, first, last, stop,
+                    words[0], summaries[0], at, begins[tiles], counts[tiles], begun, room, listed[0], listed[1], money[3],
+                )  # fmt: skip
+            else:
+                used = list_tile(
+                    plan, index, bits, enterable, tables, first, last, words, summaries, state, hops[0], hops[1], longest, at,
+                    begins[tiles], counts[tiles], begun, room, listed[0], listed[1],
+                )  # fmt: skip
             if used > begun:
-                price_tile(plan, fills, sizes, costs[0], time_ms, stop, ends, begins[tiles], counts[tiles], held, listed[0],
-                           listed[1], money)  # fmt: skip
+                price_tile(plan, by_ladder, fills, sizes, costs[0], time_ms, last, stop, at, purse, ends, begins[tiles],
+                           counts[tiles], held, listed[0], listed[1], money)  # fmt: skip
             first = last
             tiles += 1
         if used < 0:
@@ -283,8 +272,8 @@ def hop_in_lanes(order, genomes, index, kind_of, factors, slots, size_rows, bits
             continue
         for j in range(len(part)):
             i = part[j]
-            if not settle_one(j, plan[j], genomes[i], tiles, fills, costs[0], time_ms, open_, stop - start, ends, begins, counts,
-                              held, listed[0], listed[1], hops[0], hops[1], money, returns, out[i]):  # fmt: skip
+            if not settle_one(j, plan[j], genomes[i], by_ladder, tiles, fills, costs[0], time_ms, open_, stop - start, ends,
+                              begins, counts, held, listed[0], listed[1], hops[0], hops[1], money, returns, out[i]):  # fmt: skip
                 entries, summary = words[0], summaries[0]
                 join_and_summarise(bits, plan[j], index, plan[j, MORE], plan[j, LAST], enterable, start, limit, entries,
                                    summary)  # fmt: skip

@@ -112,10 +112,10 @@ def compound(j, tiles, begins, counts, held, amount, costs, candles, money, retu
 
 
 @jit
-def settle_hops(g, entered, left_as, hops, ended, rows, fills, long, margin, cost_frac, costs, time_ms, open_, candles,
+def settle_hops(g, entered, left_as, hops, ended, known, rows, fills, long, margin, cost_frac, costs, time_ms, open_, candles,
                 returns, out):  # fmt: skip
     """Settle the first `hops` hops of genome `g`, whose sizes depend on the equity; fills the row `out`. In place; arguments as
-    those of `price_hops`, `returns` is scratch.
+    those of `price_hops`, `returns` is scratch; `known`: it holds the fills, not `fills`.
 
     False when an entry is refused that others may follow: then nothing is filled.
     """
@@ -133,7 +133,10 @@ def settle_hops(g, entered, left_as, hops, ended, rows, fills, long, margin, cos
             if 0.0 < budget <= equity:
                 return False
             break
-        fill = ended if k == hops - 1 and ended > 0.0 else fills[rows[key & 1], e]
+        if known:
+            fill = returns[k]
+        else:
+            fill = ended if k == hops - 1 and ended > 0.0 else fills[rows[key & 1], e]
         fee_frac = costs.maker_frac if key & 1 else costs.taker_frac
         entry_notional, exit_notional, fees, pnl = round_trip_at(
             entry_price, lots / costs.lot_scale, fill, e, key, long, margin, cost_frac, fee_frac, costs, time_ms

@@ -147,8 +147,9 @@ def list_trades(features, rules, genomes, costs, time_ms, open_, high, low, clos
 def daily_marks(trades, count, costs, time_ms, close, day_ends, start, stop, out):
     """Equity at the last close of every UTC day from the window's first to its last, in place.
 
-    `day_ends` int64: the last candles of days, ascending, up to the window's end and at least from its start on. `out` (days,). Open positions are valued at the close: entry costs and rollover due so far are deducted, exit costs
-    are not. A day without candles repeats the day before.
+    `day_ends` int64: the last candles of days, ascending, from that of the window's first candle to that of its
+    last, which may lie behind its end. `out` (days,). Open positions are valued at the close: entry costs and rollover due
+    so far are deducted, exit costs are not. A day without candles repeats the day before.
     """
     first_day = time_ms[start] // DAY_MS
     equity = costs[0].start_equity

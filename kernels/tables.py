@@ -151,8 +151,7 @@ class TouchTables:
             self._slots.clear()
             self._slot_of[:] = -1
             self._used = 0
-        # Of levels used as much the one that was met first comes first.
-        wanted.sort(key=lambda v: (-walked[v], v))
+        wanted.sort(key=lambda v: (-walked[v], self._keys[v]))
         chosen: list[Key] = []
         room = self._most - self._used
         for key in [self._keys[v] for v in wanted]:
@@ -165,17 +164,18 @@ class TouchTables:
         n = len(self._open)
         needed = self._used + sum(1 + k[2] for k in keys)
         if needed > len(self.tables):
-            rows = min(max(needed, 2 * len(self.tables), FIRST_ROWS), max(needed, self._most))
-            grown = np.empty((rows, n), dtype=np.int32)
+            room = min(max(needed, 2 * len(self.tables), FIRST_ROWS), max(needed, self._most))
+            grown = np.empty((room, n), dtype=np.int32)
             grown[: self._used] = self.tables[: self._used]
             self.tables = grown
-            priced = np.empty((rows, n))
+            priced = np.empty((room, n))
             priced[: self._used] = self.fills[: self._used]
             self.fills = priced
         groups: dict[tuple[int, bool, bool], list[tuple[float, int]]] = {}
         for key in keys:
             groups.setdefault(key[:3], []).append((key[3], self._used))
-            self._slots[key] = self._slot_of[self._numbers[key]] = self._used
+            self._slots[key] = self._used
+            self._slot_of[self._numbers[key]] = self._used
             self._used += 1 + key[2]
         values, stack = np.empty(n), np.empty(n, dtype=np.int32)
         for (row, strict, trailing), members in groups.items():

@@ -15,7 +15,7 @@ from web.live import Now
 
 Params = dict[str, str]
 UNITS_A_PAGE, STRATEGIES_A_PAGE, CAMPAIGNS_A_PAGE, MAP_UNITS = 100, 25, 50, 600
-FRONT_SHOWN, FRONT_MOST = 12, 100
+FRONT_SHOWN, FRONT_MOST = 12, 60
 
 
 class Fragment(NamedTuple):
@@ -182,7 +182,7 @@ def _units(con: sqlite3.Connection, now: Now, params: Params) -> Json:
         u["under_way"] = statistics.fmean(parts) if parts else None
         u["miners"] = [f"{p.host}.{p.slot}" for p in now.of_unit(u["id"])]
     method = con.execute("SELECT method FROM campaigns WHERE id = ?", (params["id"],)).fetchone()
-    return {"units": found, "paging": at, "id": params["id"], "sweep": method == ("sweep",)}
+    return {"units": found, "paging": at, "id": params["id"], "sweep": bool(method) and method[0] == "sweep"}
 
 
 def _leaders(con: sqlite3.Connection, now: Now, params: Params) -> Json:

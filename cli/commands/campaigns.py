@@ -120,7 +120,7 @@ def _show_distribution(found: queries.Json) -> None:
         ("no trade in a window", d["without_objective"]),
         ("a safety limit broken", d["flagged"]),
     ]
-    title = f"All {d['evaluated']:,} strategies of {d['parts']} parts (their returns: --json, in bins of 0.1 %)"
+    title = f"What became of all {d['evaluated']:,}"
     common.print_table(title, ("what became of them", "strategies"), rows, "")
 
 
@@ -138,8 +138,12 @@ def _show_front(found: queries.Json) -> None:
         for p in found["front"]
     ]
     if rows:
-        title = "Pareto front on the fitness windows: none is as good in return, Sharpe, drawdown and trades, and better in one"
-        common.print_table(title, ("return", "Sharpe a trade", "drawdown", "trades", "strategy", "rules"), rows, "")
+        print(
+            "\nNo other is at least as good on the fitness windows in return, Sharpe, drawdown and trades, and better in one:"
+        )
+        common.print_table(
+            "Pareto front", ("return", "Sharpe a trade", "drawdown", "trades", "strategy", "rules"), rows, ""
+        )
 
 
 def _figure(value: float | None) -> str:

@@ -135,7 +135,7 @@ async def test_who_ends_too_often_is_left_alone_and_tried_again_after_the_cooldo
 
         async def said() -> bool:
             text = instance.output()
-            return "left alone for 15 s" in text and 'stays so (restart = "never")' in text
+            return "left alone for 4 s" in text and 'stays so (restart = "never")' in text
 
         await until("given up", said, PATIENCE_S)
         await instance.alive("projector")

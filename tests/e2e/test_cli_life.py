@@ -70,7 +70,8 @@ def test_ctrl_c_stops_every_process_within_five_seconds_and_the_next_start_goes_
         until(lambda: agents_alive(state, 7), "all seven agents alive")
         if not asked:
             assert sluice(state, "data", "import", str(csv)).returncode == 0
-            long = ("--units", "20", "--population", "400", "--generations", "300")
+            # Neither a fast machine nor an early stop ends a unit before the test has looked.
+            long = ("--units", "20", "--population", "400", "--generations", "9000", "--patience", "9000")
             campaign = answer(state, "mine", "--dataset", "test_X-USD_5m", *long)
             assert isinstance(campaign, dict)
             asked = campaign["campaign"]

@@ -90,6 +90,9 @@ def campaign(instance: WebInstance, visitor: Visitor) -> str:
     assert len(seen) >= 2, f"the figures never changed: {seen}"
     assert "6 of 6" in page.inner_text("#part-campaign")
     assert page.locator("#part-units tbody tr").count() == 6
+    until("it is judged, on the same page", lambda: page.locator("#part-results table.checks").count() >= 1)
+    assert page.evaluate("window.neverLoadedAgain") is True
+    assert "on the front" in page.inner_text("#part-results")
     address = page.url
     page.context.close()
     return address
@@ -135,9 +138,11 @@ def test_a_strategy_shows_its_charts_and_their_data(instance: WebInstance, visit
     page.wait_for_selector("#chart-candles canvas")
     page.click("#table-days summary")
     assert page.locator("#table-days tbody tr").count() > 1
-    page.click("text=Fitness >> nth=-1")
+    page.click("#curves .switch >> text=Fitness")
     page.wait_for_selector("[data-curves*='range=fitness'] #chart-equity canvas")
     assert page.locator("#table-trades tbody tr").count() >= 1
+    assert page.locator("#table-months tbody tr").count() >= 2
+    until("the judgement is a table of gates", lambda: page.reload() and page.locator("table.checks").count() >= 1)
     page.context.close()
     assert visitor.complaints == []
 

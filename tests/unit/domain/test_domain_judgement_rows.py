@@ -79,6 +79,9 @@ def test_marks_follow_the_figures() -> None:
     s = replace(S, walk_return=0.02, hold_walk_return=0.03, plateau=0.6, walk_range=Range(-0.01, 0.05))
     rows = beside_rows(J, s)
     assert named(rows, "Walk-forward return").passed is False, "buy & hold returned more"
+    for walk, hold, good in ((-0.01, -0.2, False), (0.04, 0.03, True), (0.01, -0.2, True)):
+        s = replace(s, walk_return=walk, hold_walk_return=hold)
+        assert named(beside_rows(J, s), "Walk-forward return").passed is good
     assert named(rows, "Range of that return").figure == "-1.00 % to +5.00 %"
     assert named(rows, "Range of that return").passed is False
     assert named(rows, "Neighbours").passed is True

@@ -4,6 +4,7 @@ import itertools
 import math
 
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -12,6 +13,7 @@ from kernels.evolution.selection import (
     alike,
     crowd_fronts,
     dominates,
+    first_few,
     first_front,
     list_rules,
     number_fronts,
@@ -129,3 +131,18 @@ def test_kin_are_held_back_until_places_are_left_over(sets: list[set[int]], crow
     assert kept[:count].tolist() == (chosen + passed)[: len(kept)]
     list_rules(rows, np.arange(len(sets)), lists)
     assert all(alike(a, a) for a in lists)
+
+
+@pytest.mark.parametrize("most", [1, 3, 20])
+def test_the_first_few_are_those_that_ranking_all_puts_first(most: int) -> None:
+    rng = np.random.default_rng(most)
+    for size in (0, 1, 2, 19, 60):
+        scores = np.zeros((size, 3))
+        scores[:, 0] = rng.integers(0, 4, size)
+        scores[:, 1] = rng.integers(0, 5, size)
+        keys = rng.integers(0, 256, (size, 32), dtype=np.uint8)
+        order = np.flatnonzero(scores[:, 0] <= 1.0)
+        rank(scores, keys, order)
+        chosen = np.empty(most, dtype=np.int64)
+        count = first_few(scores, keys, 1.0, most, chosen)
+        assert chosen[:count].tolist() == order[:most].tolist()

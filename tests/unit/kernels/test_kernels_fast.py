@@ -12,6 +12,8 @@ from kernels.bitmaps import LEAST_ROWS, RuleBits
 from kernels.evaluator import CompiledEvaluator
 from kernels.evolution.search import Search
 from kernels.golden_cases import CANDLES, EXECUTION, WINDOWS, golden_candles, golden_genomes
+from kernels.jit import jit
+from kernels.ladder import build_ladder, first_met
 from kernels.plain import PlainEvaluator
 from kernels.population import Numbering
 from kernels.sizes import SizeTables
@@ -25,6 +27,11 @@ CLOSE = Operand("close")
 
 def bits(rows: np.ndarray) -> np.ndarray:
     return np.ascontiguousarray(rows).view(np.int64)
+
+
+@jit
+def ladder_search(values, rungs, c, guard_row, guard, aim):
+    return first_met(values, rungs, c, guard_row, guard, aim)
 
 
 def in_lanes(count: int, seed: int = 1, **risk: object) -> list[Genome]:
@@ -69,6 +76,47 @@ def test_shorts_and_leverage_walk_in_lanes_where_the_stop_is_nearer_than_liquida
     monkeypatch.setattr("kernels.evaluator.hop_batch", None)  # would be called for any genome that is in no lane
     found = CompiledEvaluator(golden_candles(), dear, worth=0.0).tier1(genomes, WINDOWS)
     np.testing.assert_array_equal(bits(found), bits(rows))
+
+
+@pytest.mark.parametrize(
+    "sizing", [Sizing("fixed", amount=1_000.0), Sizing(fraction_bps=5_000)], ids=["fixed", "fraction"]
+)
+def test_the_ladder_serves_levels_without_a_table_shorts_and_what_is_off(sizing, monkeypatch):
+    genomes = in_lanes(150, sizing=sizing)
+    genomes[::3] = [replace(g, direction="short", long=RuleSet(), short=g.long) for g in genomes[::3]]
+    genomes[::5] = [replace(g, risk=replace(g.risk, target_bps=0)) for g in genomes[::5]]
+    genomes[1::15] = [replace(g, risk=replace(g.risk, stop_bps=0)) for g in genomes[1::15]]  # no short among them
+    monkeypatch.setattr("kernels.evaluator.hop_batch", None)  # none of them walks by blocks
+    windows = [*WINDOWS, *(Window(s, s + n) for s, n in ((0, 1), (1, 1), (63, 2), (64, 64), (127, 700)))]
+    rows = agree(genomes, windows=windows, worth=float("inf"), tile=4_096)
+    assert np.median(rows[:, 0, T1["trades"]]) > 5
+
+
+@pytest.mark.parametrize("n", [1, 7, 8, 9, 63, 64, 65, 600])
+def test_the_ladder_finds_what_a_look_at_every_candle_finds(n):
+    rng = np.random.default_rng(n)
+    low = rng.integers(50, 100, n).astype(np.float64)
+    rows = np.stack((low, -(low + rng.integers(0, 9, n))))
+    values, rungs = build_ladder(*rows)
+    for _ in range(200):
+        side, c = int(rng.integers(2)), int(rng.integers(n + 1))
+        guard, aim = (float(v) for v in rng.integers((45, -115), (60, -95)))
+        if side == 1:
+            guard, aim = aim, guard
+        met = np.flatnonzero((rows[side, c:] <= guard) | (rows[1 - side, c:] < aim))
+        assert ladder_search(values, rungs, c, 8 * side, guard, aim) == (c + met[0] if len(met) else n)
+
+
+@pytest.mark.parametrize("worth", [0.0, float("inf")], ids=["tables", "ladder"])
+def test_ruin_in_an_early_tile_ends_a_genome_and_no_other(worth):
+    market = small_market(13_000, 5)
+    genomes = in_lanes(40, sizing=Sizing("fixed", amount=9_000.0)) + in_lanes(40, seed=2)
+    dear = replace(EXECUTION, taker_bps=90.0)
+    windows = [Window(0, 13_000), Window(100, 9_000)]
+    expected = PlainEvaluator(market, dear).tier1(genomes, windows)
+    assert np.any(expected[:, 0, T1["final_equity"]] < 9_000.0)
+    found = CompiledEvaluator(market, dear, worth=worth, tile=4_096).tier1(genomes, windows)
+    np.testing.assert_array_equal(bits(found), bits(expected))
 
 
 def test_a_liquidation_nearer_than_the_stop_counts():

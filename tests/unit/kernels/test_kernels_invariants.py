@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from domain.candles import Candles, candles_from_bytes
 from domain.genome import Operand
 from domain.specs import Window
-from kernels import bitmaps, hop, lanes, loop, plain, summary, tables, touch
+from kernels import bitmaps, hop, lanes, loop, plain, plans, summary, tables, touch
 from kernels import evaluator as evaluator_module
 from kernels.evaluator import CompiledEvaluator, warm_up
 from kernels.golden_cases import CANDLES, EXECUTION, WINDOWS, golden_candles, golden_genomes
@@ -72,7 +72,7 @@ def test_dropping_the_feature_matrix_changes_nothing(rows):
 
 COMPILED_FROM_PYTHON = (
     *(summary.tier1_batch, summary.list_trades, summary.daily_marks, hop.hop_batch),
-    *(lanes.hop_in_lanes, lanes.mark_lanes),
+    *(lanes.hop_in_lanes, plans.mark_ways),
     *(bitmaps.fill_bitmaps, bitmaps.fill_enterable, touch.first_touch, touch.trailing_touch, touch.signed_extremes),
 )
 

@@ -51,6 +51,7 @@ async def test_an_exhaustive_campaign_shows_its_proof_and_where_all_came_out(emp
     assert "★ proven best of 18 000" in text.replace(words.THIN, " ")
     assert "no evidence for any other candles" in text
     assert '<svg class="histogram"' in html
+    assert "each is one stop and one target" in text
     for row in ("enough 9 018", "believed 108", "window 8 100", "limit 774", "trading often enough 18"):
         assert row in text.replace(words.THIN, " "), row
     best = strategy_id(find(30, 0.03).genome_id, SWEEP.search)
