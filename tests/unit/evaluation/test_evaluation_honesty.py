@@ -5,7 +5,7 @@ import pytest
 
 import kernels.indicators
 from domain.candles import Candles
-from domain.judgement import GATE_LOOK_AHEAD
+from domain.judgement import GATE_DSR, GATE_LOOK_AHEAD
 from domain.judgement_words import campaign_words, headline, strategy_words
 from kernels.evaluation.judge import judge
 from kernels.evaluator import CompiledEvaluator
@@ -44,9 +44,23 @@ def planted() -> tuple[Candles, object]:
 
 
 @pytest.mark.slow
+def test_a_planted_rule_is_found_by_every_seed_and_walk_forward_confirms_it_for_most(planted) -> None:
+    """How often a true edge clears the deflated Sharpe ratio: 6 of 8. Where it does not, the search came upon the rule so
+    early that what it tried besides is full of it, which raises the bar."""
+    candles, rule = planted
+    confirmed = 0
+    for seed in range(1, 9):
+        spec = campaign_on(candles, 2, 0, seed, population=60, generations=12, trades_wanted=20, grammar="classic")
+        question = question_of(spec, candles)
+        assert rule in question.finds[0].genome.long.entry
+        confirmed += GATE_DSR not in judge(question, candles, CompiledEvaluator, replicates=20).strategies[0].failed
+    assert confirmed >= 5
+
+
+@pytest.mark.slow
 def test_a_planted_rule_is_found_and_passes_every_gate(planted) -> None:
     candles, rule = planted
-    spec = campaign_on(candles, 2, 19, population=60, generations=12, trades_wanted=20, grammar="classic")
+    spec = campaign_on(candles, 2, 19, seed=3, population=60, generations=12, trades_wanted=20, grammar="classic")
     question = question_of(spec, candles)
     assert rule in question.finds[0].genome.long.entry
     j = judge(question, candles, CompiledEvaluator, replicates=200)
