@@ -6,11 +6,13 @@ BIN := $(VENV)/bin
 UV := $(VENV)/bootstrap/bin/uv
 # Touched last, so that a setup that was cut short is taken up again.
 READY := $(VENV)/.ready
+# Other people's tools, with dependencies that may not fit ours.
+PEERS := .venv-peers
 
 export UV_PROJECT_ENVIRONMENT := $(VENV)
 export UV_PYTHON_DOWNLOADS := never
 
-.PHONY: help setup run test test-all lint format clean
+.PHONY: help setup run test test-all lint format bench-peers clean
 
 help:
 	@echo "make setup      build $(VENV) from the lock file and fill the kernel cache"
@@ -19,6 +21,7 @@ help:
 	@echo "make test-all   set up, then all tests"
 	@echo "make lint       ruff and mypy"
 	@echo "make format     let ruff format and fix"
+	@echo "make bench-peers  our kernel beside vectorbt and backtesting.py, installed in $(PEERS)"
 	@echo "make clean      remove $(VENV) and caches (states such as .sluice stay)"
 
 setup: $(READY)
@@ -58,6 +61,12 @@ format: setup
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
+bench-peers: setup
+	@test -x $(PEERS)/bin/python || $(UV) venv --quiet --python "$(PYTHON)" $(PEERS)
+	@$(UV) pip install --quiet --python $(PEERS)/bin/python vectorbt backtesting || \
+		echo "bench-peers: not all of vectorbt and backtesting can be installed here" >&2
+	$(BIN)/python -m bench.peers $(PEERS)/bin/python
+
 clean:
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis dist build
+	rm -rf $(VENV) $(PEERS) .mypy_cache .ruff_cache .pytest_cache .hypothesis dist build
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
