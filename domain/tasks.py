@@ -20,9 +20,10 @@ class Sweep(msgspec.Struct, frozen=True, tag="sweep"):
 
 class Null(msgspec.Struct, frozen=True, tag="null"):
     """The campaign's searches once more, on a series bootstrapped from the dataset in blocks of `block` candles by the
-    unit's seed: what luck alone finds. `seeds` are those of the searches."""
+    unit's seed: what luck alone finds. `searches` of them; their seeds follow from the campaign's `seed` (`search_seed`)."""
 
-    seeds: tuple[int, ...]
+    searches: int
+    seed: int
     block: int
 
 
@@ -53,14 +54,19 @@ def unit_count(spec: CampaignSpec) -> int:
     return spec.units + spec.nulls
 
 
+def search_seed(search: SearchSpec, seed: int, index: int) -> int:
+    """Of the campaign's unit `index`; `seed` is the campaign's."""
+    return derived_seed("unit", content_hash(search), seed, index)
+
+
 def unit_seed(spec: CampaignSpec, index: int) -> int:
     """Depends on the spec, never on the campaign's id: the same campaign again has the same units."""
-    return derived_seed("unit", content_hash(spec.search), spec.seed, index)
+    return search_seed(spec.search, spec.seed, index)
 
 
 def unit_task(spec: CampaignSpec, index: int) -> Task:
     if index >= spec.units:
-        return Null(tuple(unit_seed(spec, i) for i in range(spec.units)), spec.null_block)
+        return Null(spec.units, spec.seed, spec.null_block)
     if spec.search.method == "sweep":
         return Sweep(*pairs(space_of(spec.search))[index])
     return Evolve()
@@ -68,7 +74,7 @@ def unit_task(spec: CampaignSpec, index: int) -> Task:
 
 def most_generations(task: Task, search: SearchSpec) -> int:
     """No checkpoint of the unit can be further than this."""
-    return search.generations * (len(task.seeds) if isinstance(task, Null) else 1)
+    return search.generations * (task.searches if isinstance(task, Null) else 1)
 
 
 def space_of(search: SearchSpec) -> Space:

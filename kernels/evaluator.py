@@ -288,12 +288,8 @@ def _ranks(factors: NDArray[np.float64]) -> NDArray[np.int64]:
     return rank
 
 
-def warm_up() -> None:
-    """Compile, or load from the cache, every kernel with the signatures used later, those of the search too; seconds when
-    nothing is cached."""
-    from kernels.evolution.warm import warm_search  # it searches with this evaluator, but not the other way round
-
-    n = 64
+def warm_candles(n: int) -> Candles:
+    """Something to compile with: `n` candles that move up and down."""
     ramp = np.arange(n, dtype=np.int64)
     price = 1_000 + (ramp * 37) % 50
     columns = {
@@ -304,7 +300,16 @@ def warm_up() -> None:
         "close": price,
         "volume": ramp,
     }
-    info = DatasetInfo("none", "NONE", 60, 2, 0, n, 0, (n - 1) * 60_000)
+    return Candles(DatasetInfo("none", "NONE", 60, 2, 0, n, 0, (n - 1) * 60_000), columns)
+
+
+def warm_up() -> None:
+    """Compile, or load from the cache, every kernel with the signatures used later, those of the search too; seconds when
+    nothing is cached."""
+    from kernels.evolution.warm import warm_search  # it searches with this evaluator, but not the other way round
+
+    n = 64
+    candles = warm_candles(n)
     close = Operand("close")
     kinds = [Operand("sma", 5), Operand("ema", 5), Operand("ema", 7)]
     entries = (
@@ -318,8 +323,8 @@ def warm_up() -> None:
     genome = Genome("both", risk, RuleSet(entries, volume.entry), volume)
     whole = [Window(0, n)]
     for kind in (PlainEvaluator, CompiledEvaluator):
-        kind(Candles(info, columns), ExecutionModel()).tier1([genome], whole)
-    evaluator = CompiledEvaluator(Candles(info, columns), ExecutionModel(), worth=0.0)
+        kind(candles, ExecutionModel()).tier1([genome], whole)
+    evaluator = CompiledEvaluator(candles, ExecutionModel(), worth=0.0)
     in_a_lane = [
         Genome("long", Risk(100, 100, sizing=sizing), RuleSet(entries))
         for sizing in (Sizing(fraction_bps=1_000), Sizing("fixed", amount=100.0))

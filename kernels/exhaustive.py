@@ -4,14 +4,12 @@ What it finds first is proven to be the best there is: `evaluated` is all sets, 
 Objective, trades and flags are those of the evaluator, bit for bit; all other figures are asked for the top alone.
 """
 
-import hashlib
 import math
 
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from domain.candles import Candles, DatasetInfo
 from domain.errors import BadInput
 from domain.execution import ExecutionModel
 from domain.grammar import search_space
@@ -21,9 +19,10 @@ from domain.specs import SearchSpec, Window, Windows, validate_search
 from domain.sweep import set_count, swept_genome
 from domain.tasks import Sweep, space_of
 from domain.tried import swept_sets
-from kernels.evaluator import CompiledEvaluator
+from kernels.evaluator import CompiledEvaluator, warm_candles
 from kernels.evolution.finds import find_for
 from kernels.evolution.ranking import Fitness, rank_key, standing
+from kernels.evolution.sealed import seal, unseal
 from kernels.evolution.state import Candidate, genome_key
 from kernels.exhaustive_field import VISITS_PER_CALL, Results, Walk, grounds
 from kernels.exhaustive_walk import HIGHEST, LOWEST, count_sets, measure_sets
@@ -74,7 +73,7 @@ class ExhaustiveSearch:
         cls, spec: SearchSpec, seed: int, task: Sweep, evaluator: CompiledEvaluator, data: bytes
     ) -> "ExhaustiveSearch":
         """Go on from `checkpoint`; raises BadInput when the bytes are damaged or of another search."""
-        saved = _read(data)
+        saved = unseal(_MAGIC, data, _Saved)
         if saved.spec != content_hash(spec) or saved.task != task:
             raise BadInput("the checkpoint belongs to another search")
         search = cls(spec, seed, task, evaluator)
@@ -108,14 +107,10 @@ class ExhaustiveSearch:
         return Distribution(self.evaluated, untraded, flagged, _histogram(self._few), _histogram(self._enough))
 
     def checkpoint(self) -> bytes:
-        """Magic line, SHA-256 of the body, body (msgpack: floats keep their bits)."""
         d = self.distribution()
         others = (d.without_objective, d.flagged)
-        saved = _Saved(
-            content_hash(self._spec), self._task, self._first, self._second, self._hall, others, d.few, d.enough
-        )
-        body = msgspec.msgpack.encode(saved)
-        return _MAGIC + hashlib.sha256(body).digest() + body
+        where = (self._first, self._second)
+        return seal(_MAGIC, _Saved(content_hash(self._spec), self._task, *where, self._hall, others, d.few, d.enough))
 
     def tried_bytes(self) -> bytes:
         """All of it, as a descriptor for the trial ledger."""
@@ -240,37 +235,14 @@ def _members(n: int, first: int, second: int, rules: int) -> tuple[int, ...]:
     return (first, second, second + 1 + n)
 
 
-def _read(data: bytes) -> _Saved:
-    head, body = data[: len(_MAGIC) + 32], data[len(_MAGIC) + 32 :]
-    if not head.startswith(_MAGIC):
-        raise BadInput("these bytes are not a checkpoint of this version")
-    if head[len(_MAGIC) :] != hashlib.sha256(body).digest():
-        raise BadInput("the checkpoint is damaged: its digest does not fit its body")
-    try:
-        return msgspec.msgpack.decode(body, type=_Saved)
-    except msgspec.MsgspecError as e:
-        raise BadInput(f"the checkpoint cannot be read: {e}") from e
-
-
 def warm_up() -> None:
     """Compile, or load from the cache, the kernels of this search with the signatures used later."""
     n = 128
-    ramp = np.arange(n, dtype=np.int64)
-    price = 1_000 + (ramp * 37) % 50
-    columns = {
-        "time_ms": ramp * 60_000,
-        "open": price,
-        "high": price + 9,
-        "low": price - 9,
-        "close": price,
-        "volume": ramp,
-    }
-    candles = Candles(DatasetInfo("none", "NONE", 60, 2, 0, n, 0, (n - 1) * 60_000), columns)
     execution = ExecutionModel()
     space = search_space("primer", "MEDIUM", "none")
     spec = SearchSpec(
         "", "none", "NONE", 60, Windows((Window(0, n),), (), Window(0, n)), execution, grammar="primer",
         generations=len(space.rules), method="sweep",
     )  # fmt: skip
-    evaluator = CompiledEvaluator(candles, execution)
+    evaluator = CompiledEvaluator(warm_candles(n), execution)
     ExhaustiveSearch(spec, 1, Sweep(space.stop_bps[0], space.target_bps[0]), evaluator).step()

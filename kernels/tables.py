@@ -99,10 +99,6 @@ class TouchTables:
         self._uses, self._walked = np.zeros((64, 2)), np.zeros(64)
         self._slot_of = np.full(64, -1, dtype=np.int64)
 
-    def slots_for(self, factors: NDArray[np.float64], weights: NDArray[np.float64]) -> NDArray[np.int64]:
-        """`slots_of` the levels of `factors`."""
-        return self.slots_of(self.levels_of(factors), weights)
-
     def levels_of(self, factors: NDArray[np.float64]) -> NDArray[np.int64]:
         """The numbers of the levels of `factors` (R, 8) as in `kernels.hop`, -1 where a level is off."""
         levels = np.full(factors.shape, -1, dtype=np.int64)

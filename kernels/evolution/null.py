@@ -4,7 +4,6 @@ The largest of many objectives is what a campaign shows; the largest of as many 
 search shows where there is nothing to be found (a max-statistic, as in White 2000, with the search itself as the statistic).
 """
 
-import hashlib
 from collections.abc import Callable
 
 import msgspec
@@ -15,15 +14,15 @@ from domain.execution import ExecutionModel
 from domain.hashing import content_hash, sha256_hex
 from domain.results import NullOutcome, UnitOutcome
 from domain.specs import SearchSpec
-from domain.tasks import Null
+from domain.tasks import Null, search_seed
 from kernels.evolution.ranking import rank_key
+from kernels.evolution.sealed import seal, unseal
 from kernels.evolution.search import Search
 from kernels.evolution.state import Candidate
 from kernels.protocol import Evaluator
 from kernels.statistics.candles import bootstrap_candles
 
 _MAGIC = b"SLUICE-NULL-1\n"
-_DIGEST = 32
 
 
 class _Saved(msgspec.Struct, frozen=True, array_like=True):
@@ -53,7 +52,7 @@ class NullSearch:
         make: Callable[[Candles, ExecutionModel], Evaluator],
         state: bytes = b"",
     ) -> None:
-        if not task.seeds:
+        if task.searches < 1:
             raise BadInput("a null repetition repeats one search or more")
         self._spec, self._seed, self._task = spec, seed, task
         self._key = content_hash([spec, seed, task])
@@ -68,9 +67,9 @@ class NullSearch:
         self._search: Search | None = self._begin(saved.search)
 
     def _begin(self, state: bytes) -> Search | None:
-        if self._at == len(self._task.seeds):
+        if self._at == self._task.searches:
             return None
-        spec, seed = self._search_spec, self._task.seeds[self._at]
+        spec, seed = self._search_spec, search_seed(self._spec, self._task.seed, self._at)
         return Search.resume(spec, seed, self._evaluator, state) if state else Search(spec, seed, self._evaluator)
 
     @property
@@ -125,21 +124,12 @@ class NullSearch:
         )
 
     def checkpoint(self) -> bytes:
-        """Magic line, SHA-256 of the body, body (msgpack: floats keep their bits)."""
         search = self._search.checkpoint() if self._search else b""
-        saved = _Saved(self._key, self._at, self._generations, self._evaluated, self._best, search)
-        body = msgspec.msgpack.encode(saved)
-        return _MAGIC + hashlib.sha256(body).digest() + body
+        return seal(_MAGIC, _Saved(self._key, self._at, self._generations, self._evaluated, self._best, search))
 
     def _read(self, data: bytes) -> _Saved:
-        head, body = data[: len(_MAGIC) + _DIGEST], data[len(_MAGIC) + _DIGEST :]
-        if head != _MAGIC + hashlib.sha256(body).digest():
-            raise BadInput("the checkpoint is damaged, or not of a null repetition of this version")
-        try:
-            saved = msgspec.msgpack.decode(body, type=_Saved)
-        except msgspec.MsgspecError as e:
-            raise BadInput(f"the checkpoint cannot be read: {e}") from e
-        if saved.key != self._key or not 0 <= saved.at <= len(self._task.seeds):
+        saved = unseal(_MAGIC, data, _Saved)
+        if saved.key != self._key or not 0 <= saved.at <= self._task.searches:
             raise BadInput("the checkpoint belongs to another null repetition")
         return saved
 

@@ -1,16 +1,13 @@
 """Random numbers of the search: splitmix64 in integers only, so that a seed has the same bits on every machine."""
 
-from collections.abc import Sequence
-from typing import TypeVar
-
 _MASK = (1 << 64) - 1
-_T = TypeVar("_T")
 
 
 class Rng:
     """Steele, Lea, Flood (2014), "Fast splittable pseudorandom number generators"; state is one 64-bit integer.
 
-    Only raw output and integer arithmetic: no library's stream, whose bits could change between its versions.
+    The readable form of what `kernels.evolution.draws` compiles and `kernels.statistics.draws` makes by the array; tests
+    compare them. Only raw output and integer arithmetic: no library's stream, whose bits could change between its versions.
     """
 
     __slots__ = ("_state",)
@@ -33,18 +30,3 @@ class Rng:
             while product & _MASK < threshold:
                 product = self.raw() * n
         return product >> 64
-
-    def between(self, low: int, high: int) -> int:
-        """Uniform over low..high, both included."""
-        return low + self.below(high - low + 1)
-
-    def choice(self, items: Sequence[_T]) -> _T:
-        return items[self.below(len(items))]
-
-    def sample(self, items: Sequence[_T], k: int) -> list[_T]:
-        """k distinct places of `items`, every set equally likely (Floyd); `k` at most len(items)."""
-        chosen: dict[int, None] = {}
-        for top in range(len(items) - k, len(items)):
-            drawn = self.below(top + 1)
-            chosen[top if drawn in chosen else drawn] = None
-        return [items[i] for i in chosen]

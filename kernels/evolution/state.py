@@ -1,7 +1,5 @@
 """What a search carries from one generation to the next, and the bytes of a checkpoint."""
 
-import hashlib
-
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
@@ -11,9 +9,9 @@ from domain.genome import Genome
 from domain.hashing import content_hash
 from domain.specs import SearchSpec
 from kernels.evolution.ranking import COLUMNS, Fitness
+from kernels.evolution.sealed import seal, unseal
 
 _MAGIC = b"SLUICE-CHECKPOINT-2\n"
-_DIGEST = 32
 
 
 class Candidate(msgspec.Struct, frozen=True, array_like=True):
@@ -80,27 +78,21 @@ def genome_key(genome: Genome) -> bytes:
 
 
 def checkpoint_bytes(spec: SearchSpec, seed: int, state: State, tried: bytes) -> bytes:
-    """Magic line, SHA-256 of the body, body (msgpack; arrays little-endian, so that floats keep their bits).
+    """Sealed, arrays little-endian.
 
     `tried`: the rows of all genomes in the order of their numbers (`Tried.packed`).
     """
     counts = (state.generation, state.stale, state.stalled, state.restarts)
     groups = (_pack(state.population), _pack(state.hall), _pack(state.front))
-    body = msgspec.msgpack.encode(_Saved(content_hash(spec), seed, counts, groups, tried))
-    return _MAGIC + hashlib.sha256(body).digest() + body
+    return seal(_MAGIC, _Saved(content_hash(spec), seed, counts, groups, tried))
 
 
 def state_from_checkpoint(spec: SearchSpec, seed: int, data: bytes) -> tuple[State, bytes]:
     """Inverse of `checkpoint_bytes`; raises BadInput on damaged bytes or those of another spec, seed or version."""
-    head, body = data[: len(_MAGIC) + _DIGEST], data[len(_MAGIC) + _DIGEST :]
-    if not head.startswith(_MAGIC):
-        raise BadInput("these bytes are not a checkpoint of this version")
-    if head[len(_MAGIC) :] != hashlib.sha256(body).digest():
-        raise BadInput("the checkpoint is damaged: its digest does not fit its body")
+    saved = unseal(_MAGIC, data, _Saved)
     try:
-        saved = msgspec.msgpack.decode(body, type=_Saved)
         groups = [_unpack(group) for group in saved.groups]
-    except (msgspec.MsgspecError, ValueError) as e:
+    except ValueError as e:
         raise BadInput(f"the checkpoint cannot be read: {e}") from e
     if saved.spec != content_hash(spec) or saved.seed != seed:
         raise BadInput("the checkpoint belongs to another search or another seed")

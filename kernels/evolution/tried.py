@@ -105,7 +105,3 @@ class Tried:
         if np.any(heads[1:] == heads[:-1]):
             order = np.lexsort([keys[:, i] for i in range(HASH_BYTES - 1, -1, -1)])
         return order
-
-
-def rows_of(tried: Tried, index: NDArray[np.int64]) -> Rows:
-    return tried.rows[index]

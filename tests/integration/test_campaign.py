@@ -58,19 +58,11 @@ async def test_the_same_seed_on_other_machines_gives_the_same_digest_and_another
 
 @pytest.mark.slow
 async def test_a_killed_miner_resumes_its_unit_from_its_checkpoint(instance: Instance, mine: Mine) -> None:
-    miners = {m.slot: m for m in instance.miners(2, pace_ms=PACE_MS)}
+    instance.miners(2, pace_ms=PACE_MS)
     campaign = await mine.request(1, **SLOW)
     # Both replicas are held: what one miner leaves, the other may not take.
     await mine.seen(campaign, ev.ReplicaClaimed, count=2)
-    checkpoint = await mine.checkpoint_beyond(5)
-    victim = miners[checkpoint.slot]
-    victim.kill()
-    instance.miner(int(victim.slot), pace_ms=PACE_MS)
-    end = await mine.finished(campaign)
-    claims = [f.data for f in await mine.of(campaign, ev.ReplicaClaimed)]
-    again = [c for c in claims if isinstance(c, ev.ReplicaClaimed) and c.slot == victim.slot]
-    assert [c.generation > 0 for c in again] == [False, True]
-    assert again[1].generation >= checkpoint.generation
+    end = await mine.killed_and_resumed(campaign, PACE_MS)
     assert end.validated == 1
     assert end.digest == await undisturbed(mine.candles, mine.spec(1, **SLOW))
     await mine.check_log(campaign)

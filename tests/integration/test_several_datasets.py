@@ -132,19 +132,11 @@ async def test_datasets_that_do_not_go_together_are_refused(instance: Instance, 
 @pytest.mark.slow
 async def test_a_killed_miner_resumes_its_search_over_both_datasets(instance: Instance, mine: Mine) -> None:
     await registered(instance, mine.bus, FURTHER)
-    miners = {m.slot: m for m in instance.miners(2, pace_ms=PACE_MS)}
+    instance.miners(2, pace_ms=PACE_MS)
     spec = spec_on_both(mine, 1, population=100, generations=80)
     campaign = await request_campaign(mine.bus, spec, "test")
     await mine.seen(campaign, ev.ReplicaClaimed, count=2)
-    checkpoint = await mine.checkpoint_beyond(5)
-    victim = miners[checkpoint.slot]
-    victim.kill()
-    instance.miner(int(victim.slot), pace_ms=PACE_MS)
-    end = await mine.finished(campaign)
-    claims = [f.data for f in await mine.of(campaign, ev.ReplicaClaimed)]
-    again = [c for c in claims if isinstance(c, ev.ReplicaClaimed) and c.slot == victim.slot]
-    assert [c.generation > 0 for c in again] == [False, True]
-    assert again[1].generation >= checkpoint.generation
+    end = await mine.killed_and_resumed(campaign, PACE_MS)
     assert end.validated == 1
     assert end.digest == await undisturbed(mine.candles, spec, FURTHER)
     await mine.check_log(campaign)

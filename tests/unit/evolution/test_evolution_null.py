@@ -8,7 +8,7 @@ import pytest
 from agents.validator.reference import Reference
 from domain.candles import Candles
 from domain.errors import BadInput
-from domain.hashing import sha256_hex
+from domain.hashing import canonical, sha256_hex
 from domain.results import NullOutcome, UnitOutcome
 from domain.specs import CampaignSpec, SearchSpec, validate_campaign
 from domain.tasks import Evolve, Null, unit_seed, unit_task
@@ -49,8 +49,9 @@ def test_it_repeats_all_searches_and_keeps_the_best_by_standing(spec: SearchSpec
     evaluator = CompiledEvaluator(series, spec.execution)
     champions = []
     evaluated = 0
-    for seed in task.seeds:
-        search = Search(spec, seed, evaluator)
+    campaign = CampaignSpec(spec, units=3)
+    for unit in range(3):
+        search = Search(spec, unit_seed(campaign, unit), evaluator)
         run(search)
         evaluated += search.evaluated
         assert search.champion is not None
@@ -61,8 +62,11 @@ def test_it_repeats_all_searches_and_keeps_the_best_by_standing(spec: SearchSpec
     assert (null.genome, null.objective, null.trades) == (best.genome, best.fitness.objective, best.fitness.trades)
     assert null.series == series.hash() != market.hash()
     assert (outcome.dataset, outcome.seed, outcome.evaluated) == (spec.dataset, SEED, evaluated)
-    assert len(task.seeds) == 3
-    assert unit_seed(CampaignSpec(spec, units=3), 1) == task.seeds[1]
+
+
+def test_what_a_repetition_does_is_as_short_for_ever_so_many_searches(spec: SearchSpec) -> None:
+    """It stands in an event and in every message of the queue."""
+    assert len(canonical(unit_task(CampaignSpec(spec, units=100_000, nulls=1), 100_000))) < 100
 
 
 def test_its_genomes_are_no_finds_and_no_trials(spec: SearchSpec, task: Null, market: Candles) -> None:

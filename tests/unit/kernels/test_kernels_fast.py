@@ -195,17 +195,21 @@ def test_threads_and_the_size_of_calls_change_no_bit(options, monkeypatch):
     np.testing.assert_array_equal(bits(agree(genomes, threads=3, **options)), bits(expected))
 
 
+def slots_for(touch, factors, weights):
+    return touch.slots_of(touch.levels_of(factors), weights)
+
+
 def test_tables_are_built_once_a_level_pays_and_dropped_when_there_is_no_room():
     candles = golden_candles()
     touch = TouchTables(candles, 100.0, 0.0005, limit=3 * 12 * CANDLES, worth=10.0)
     factors = np.zeros((4, 8))
     factors[:, 0] = (0.99, 0.98, 0.97, 0.96)
-    assert np.all(touch.slots_for(factors[:1], np.array([9.0])) == -1)
-    assert touch.slots_for(factors[:1], np.array([1.0]))[0, 0] >= 0  # ten by now
-    kept = touch.slots_for(factors, np.array([20.0, 30.0, 40.0, 50.0]))[:, 0]
+    assert np.all(slots_for(touch, factors[:1], np.array([9.0])) == -1)
+    assert slots_for(touch, factors[:1], np.array([1.0]))[0, 0] >= 0  # ten by now
+    kept = slots_for(touch, factors, np.array([20.0, 30.0, 40.0, 50.0]))[:, 0]
     assert (kept >= 0).tolist() == [False, True, True, True]  # the least used has no room
     assert len(touch.tables) <= 3
-    np.testing.assert_array_equal(touch.slots_for(factors, np.array([1.0, 1.0, 1.0, 1.0]))[:, 0], kept)
+    np.testing.assert_array_equal(slots_for(touch, factors, np.array([1.0, 1.0, 1.0, 1.0]))[:, 0], kept)
 
 
 def test_a_table_names_the_first_candle_that_meets_its_level():
@@ -213,7 +217,7 @@ def test_a_table_names_the_first_candle_that_meets_its_level():
     touch = TouchTables(candles, 100.0, 0.0005, worth=0.0)
     factors = np.zeros((1, 8))
     factors[0, :4] = (0.99, 0.0, 0.985, 1.01)
-    stop, _, trailing, target = touch.slots_for(factors, np.ones(1))[0, :4]
+    stop, _, trailing, target = slots_for(touch, factors, np.ones(1))[0, :4]
     low, high, open_, close = candles.low, candles.high, candles.open, candles.close
     for e in range(0, CANDLES, 37):
         for slot, met in (
