@@ -50,6 +50,16 @@ def test_as_many_replicas_as_owners_are_eligible() -> None:
     assert planned(campaign(unit())) == ([], [("u0", 0), ("u0", 1)])
 
 
+def test_null_repetitions_lie_behind_the_searches_of_every_campaign_and_few_at_a_time() -> None:
+    """What luck finds can wait for what is found, and a search asked for later waits behind a handful only."""
+    first = campaign(*(unit(i) for i in range(12)))  # two searches, ten null repetitions
+    second = campaign(Unit("later", "d", 0, 2))
+    queued = [(u.id, r) for u, r in plan([first, second], [miner("1"), miner("2")], 100, True).queue]
+    searches, nulls = queued[:6], queued[6:]
+    assert searches == [("u0", 0), ("u0", 1), ("u1", 0), ("u1", 1), ("later", 0), ("later", 1)]
+    assert nulls == [("u2", 0), ("u2", 1), ("u3", 0), ("u3", 1)], "twice as many as there are owners"
+
+
 def test_nothing_is_withheld_while_miners_may_still_show_up() -> None:
     assert planned(campaign(unit()), may_withhold=False) == ([], [])
 
