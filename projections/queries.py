@@ -158,6 +158,7 @@ def _unit(row: Json) -> Json:
     for name in ("owners", "outvoted"):
         out[name] = msgspec.json.decode(row[name]) if row[name] else []
     out["seed"] = int(row["seed"] or 0)
+    out["task"] = msgspec.json.decode(row["task"]) if row["task"] else None
     out["kernel_flagged"] = bool(row["kernel_flagged"])
     out["replicas"] = {k: out.pop(k) for k in ("queued", "withheld", "running", "answered")}
     return out

@@ -44,6 +44,18 @@ def swept(finished: bool = True) -> EventLog:
     return log
 
 
+async def test_a_null_repetition_is_told_from_a_search(empty: Services, tmp_path: Path) -> None:
+    """What it tries is no trial of the data, so that its figure must not read like one."""
+    log = EventLog()
+    open_campaign(log, "c1", replace(spec(units=2), nulls=1))
+    open_campaign(log, "c2", spec(units=2))
+    project(tmp_path / "views.sqlite", log.made)
+    html = await page(empty, "/campaigns/c1")
+    assert html.count('<span class="muted">null repetition</span>') == 1
+    assert "its rules are no trials of the data" in text_of(html)
+    assert "null repetition" not in text_of(await page(empty, "/campaigns/c2")).lower()
+
+
 async def test_an_exhaustive_campaign_shows_its_proof_and_where_all_came_out(empty: Services, tmp_path: Path) -> None:
     project(tmp_path / "views.sqlite", swept().made)
     html = await page(empty, "/campaigns/c2")
