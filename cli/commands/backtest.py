@@ -21,6 +21,7 @@ from domain.genome import Genome, canonical_genome, genome_id, validate_genome
 from domain.hashing import derived_id
 from domain.ledger import Span, asset_of
 from domain.metrics import TIER1, TIER2, figures
+from domain.shipped import SHIPPED
 from domain.specs import SearchSpec, Window, split_windows
 from domain.words import genome_words
 from projections import ranking
@@ -52,16 +53,21 @@ RANGES = ("fitness", "walk-forward", "hold-out")
 
 def add(sub: argparse._SubParsersAction) -> None:  # type: ignore[type-arg]
     p = sub.add_parser("backtest", parents=[common.options()], help="simulate one strategy on a dataset")
-    p.add_argument("strategy", help="id of a strategy, or a JSON file with a genome")
-    p.add_argument("--dataset", default="", help="needed for a file; default: the one it was found on")
+    p.add_argument("strategy", help=f"id of a strategy, a JSON file with a genome, or {' or '.join(SHIPPED)}")
+    p.add_argument("--dataset", default="", help="needed for a file or a name; default: the one it was found on")
+    p.add_argument(
+        "--vs", default="", metavar="STRATEGY", help="another one beside it, on the same candles at the same costs"
+    )
     p.add_argument("--candles", type=int, default=0, metavar="N", help="the dataset's last N candles (0 = all)")
     p.add_argument("--range", default="", choices=("", *RANGES), help="default: fitness and walk-forward")
     p.add_argument("--trades", action="store_true", help="list every trade")
     p.set_defaults(run=backtest)
 
 
-def _genome(args: common.Args) -> tuple[Genome, SearchSpec | None]:
-    path = Path(args.strategy)
+def _genome(args: common.Args, named: str) -> tuple[Genome, SearchSpec | None]:
+    if named in SHIPPED:
+        return SHIPPED[named], None
+    path = Path(named)
     if path.suffix == ".json" or path.exists():
         try:
             genome = msgspec.json.decode(path.read_bytes(), type=Genome)
@@ -72,9 +78,9 @@ def _genome(args: common.Args) -> tuple[Genome, SearchSpec | None]:
         validate_genome(genome)
         return canonical_genome(genome), None
     with common.views(args) as con:
-        found = ranking.strategy(con, args.strategy)
+        found = ranking.strategy(con, named)
     if found is None:
-        raise BadInput(f"no strategy begins with {args.strategy!r}, and there is no such file")
+        raise BadInput(f"no strategy begins with {named!r}, and there is no such file")
     return msgspec.convert(found["genome"], Genome), msgspec.convert(found["search"], SearchSpec)
 
 
@@ -82,9 +88,10 @@ async def backtest(args: common.Args) -> int:
     from kernels.evaluator import CompiledEvaluator
     from market.store import DatasetStore
 
-    genome, search = _genome(args)
+    genome, search = _genome(args, args.strategy)
     if search is None and not args.dataset:
-        raise BadInput("a strategy from a file needs --dataset")
+        raise BadInput("a strategy that was not found here needs --dataset")
+    compared = [genome, _genome(args, args.vs)[0]] if args.vs else [genome]
     async with common.admin(args) as bus:
         digest, info = await find_dataset(bus, args.dataset or (search.dataset if search else ""))
         candles = DatasetStore(StateDir(args.state).cache).get(digest)
@@ -96,14 +103,20 @@ async def backtest(args: common.Args) -> int:
             "hold-out": windows.hold_out,
         }
         wanted = [args.range] if args.range else ["fitness", "walk-forward"]
-        before, said = 0, (genome_id(genome), "backtest by a person")
+        before = 0
+        said = [(genome_id(g), "backtest by a person") for g in compared]
         if "hold-out" in wanted:
             span = _span(candles, spans["hold-out"])
             before = await _looks_before(bus, span)
-            await _record(bus, ev.HoldOutLooked(digest, candles.info.symbol, span.first_ms, span.last_ms, *said))
-        elif "walk-forward" in wanted and not same:
+            for words in said:
+                await _record(bus, ev.HoldOutLooked(digest, candles.info.symbol, span.first_ms, span.last_ms, *words))
+        elif "walk-forward" in wanted:
             span = _span(candles, spans["walk-forward"])
-            await _record(bus, ev.WalkForwardLooked(digest, candles.info.symbol, span.first_ms, span.last_ms, *said))
+            # What was found by its campaign on these windows is a candidate there already.
+            for words in said[1:] if same else said:
+                await _record(
+                    bus, ev.WalkForwardLooked(digest, candles.info.symbol, span.first_ms, span.last_ms, *words)
+                )
     evaluator = CompiledEvaluator(candles, search.execution if search else execution_for(info))
     found: dict[str, Any] = {
         "genome_id": genome_id(genome),
@@ -115,6 +128,10 @@ async def backtest(args: common.Args) -> int:
         found["earlier_looks"] = before
     for name in wanted:
         found["ranges"][name] = _evaluate(evaluator, genome, spans[name], candles, args.trades)
+    if args.vs:
+        other = compared[1]
+        ranges = {name: _evaluate(evaluator, other, spans[name], candles, args.trades) for name in wanted}
+        found["vs"] = {"genome_id": genome_id(other), "rules": genome_words(other), "ranges": ranges}
     _show(found, args)
     return 0
 
@@ -177,6 +194,9 @@ def _show(found: dict[str, Any], args: common.Args) -> None:
         return
     for line in found["rules"]:
         print(line)
+    vs = found.get("vs")
+    for line in ("against:", *vs["rules"]) if vs else ():
+        print(line)
     if found.get("earlier_looks"):
         print(f"these hold-out candles were looked at {found['earlier_looks']} times before: they are not fresh")
     for name, r in found["ranges"].items():
@@ -187,10 +207,11 @@ def _show(found: dict[str, Any], args: common.Args) -> None:
             f"fees {m['fees'] or 0:,.2f}, daily Sharpe (yearly) {d['sharpe'] if d['sharpe'] is None else round(d['sharpe'], 2)}"
         )
         both = r["portfolio"]
-        rows = [
-            (words, form(both["strategy"][k]), form(both["buy_and_hold"][k])) for k, (words, form) in FIGURES.items()
-        ]
-        common.print_table(f"{name}, {d['days']} days", ("figure", "strategy", "buy & hold"), rows, "")
+        columns = {"strategy": both["strategy"]}
+        columns |= {"against": vs["ranges"][name]["portfolio"]["strategy"]} if vs else {}
+        columns["buy & hold"] = both["buy_and_hold"]
+        rows = [(words, *(form(c[k]) for c in columns.values())) for k, (words, form) in FIGURES.items()]
+        common.print_table(f"{name}, {d['days']} days", ("figure", *columns), rows, "")
         rows = [_trade_row(t) for t in r.get("trades", ())]
         if rows:
             common.print_table("Trades", ("entry", "exit", "side", "at", "out at", "pnl", "reason"), rows, "")

@@ -1,6 +1,7 @@
 """The `sluice` command as a person and a script use it: real processes, a real server, JSON shapes, one clear line a mistake."""
 
 import json
+import re
 import signal
 import stat
 import urllib.request
@@ -161,6 +162,21 @@ def test_a_file_may_size_its_trades_by_what_lies_before_them(
     genome["risk"]["sizing"] = sizing | {"mode": "fraction"}
     path.write_text(json.dumps(genome))
     assert "when, and only when" in refused(sluice(instance, "backtest", str(path), "--dataset", "test_X-USD_5m"), 2)
+
+
+def test_strategies_that_everybody_knows_are_backtested_and_compared(instance: Path) -> None:
+    where = ("--dataset", "test_X-USD_5m", "--range", "fitness")
+    alone = answer(instance, "backtest", "rsi-momentum", *where)
+    both = answer(instance, "backtest", "sma-20-50", *where, "--vs", "rsi-momentum")
+    assert isinstance(alone, dict)
+    assert isinstance(both, dict)
+    assert "SMA(20) crosses above SMA(50)" in " ".join(both["rules"])
+    assert both["ranges"]["fitness"]["metrics"]["trades"] > 0
+    assert both["vs"] == {k: alone[k] for k in ("genome_id", "rules", "ranges")}
+    shown = sluice(instance, "backtest", "sma-20-50", *where, "--vs", "rsi-momentum")
+    assert re.search(r"figure +strategy +against +buy & hold", shown.stdout)
+    assert "there is no such file" in refused(sluice(instance, "backtest", "sma-20-50", *where, "--vs", "nobody"), 2)
+    assert "needs --dataset" in refused(sluice(instance, "backtest", "sma-20-50"), 2)
 
 
 def test_a_look_at_the_hold_out_is_an_event(instance: Path) -> None:
