@@ -27,6 +27,7 @@ GIB = 1024**3
 LOG_BYTES = 2 * 1024**2
 LOG_FILES = 5
 PORTS_FROM = 20_000
+_given: set[int] = set()
 
 
 def find_server() -> str:
@@ -63,12 +64,16 @@ def free_port() -> int:
     """A port that nobody listens on, below those that the system hands out by itself where there is room.
 
     A server that restarts must find its port free: one from the system's own range could go to any connection meanwhile.
+    No port is given twice in one process: whoever got it may not listen on it yet (a server's own two ports least of all).
     """
     top = _first_handed_out()
     for _ in range(100 if top > PORTS_FROM + 1_000 else 0):
         port = PORTS_FROM + secrets.randbelow(top - PORTS_FROM)
+        if port in _given:
+            continue
         with socket.socket() as s, contextlib.suppress(OSError):
             s.bind(("127.0.0.1", port))
+            _given.add(port)
             return port
     with socket.socket() as s:
         s.bind(("127.0.0.1", 0))
@@ -119,6 +124,7 @@ class Server:
 
     def __init__(self, state: StateDir, accounts: Accounts, settings: Settings, port: int) -> None:
         self.state, self.accounts, self.settings, self.port = state, accounts, settings, port
+        _given.add(port)
         self.monitor_port = free_port()
         self.binary = find_server()
         self.version = server_version(self.binary)

@@ -14,6 +14,7 @@ import pytest
 from agents.watchdog.children import last_words, plan, web_address
 from agents.watchdog.record import read_report, read_untold
 from bus import orphan
+from bus.accounts import Accounts
 from bus.envelope import encode_event, make_event
 from bus.events import AgentGaveUp, AgentStarted, AgentStopped, EventData, KernelFlagged
 from bus.logs import KEPT_LINES, BusLog, current_agent, log_to_bus, log_to_file, no_longer
@@ -21,7 +22,7 @@ from bus.messages import LogLine
 from bus.orphan import replaced_by
 from bus.processes import Proc, Process, send_signal, start_of, stop_all, this_process
 from bus.run_file import Launch, RunFile, read_run_file, take_lock, write_run_file
-from bus.server import free_port
+from bus.server import PORTS_FROM, Server, free_port
 from bus.settings import Settings, StateDir
 from cli.commands.logs import wanted
 from domain.errors import BadInput, Unreachable
@@ -103,9 +104,20 @@ def test_a_full_disk_is_named_as_the_likely_cause(state: StateDir, monkeypatch: 
 
 
 def test_a_free_port_is_none_that_outgoing_connections_get() -> None:
-    found = {free_port() for _ in range(50)}
-    assert len(found) > 40
+    found = [free_port() for _ in range(50)]
     assert max(found) < 32_768, "where Linux begins to hand ports out"
+    assert len(set(found)) == 50
+
+
+def test_no_port_is_given_twice_not_even_to_the_server_that_restarts_on_it(
+    state: StateDir, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = free_port()
+    kept = first + 1
+    drawn = iter([first, kept, kept + 1])
+    monkeypatch.setattr("bus.server.secrets.randbelow", lambda room: next(drawn) - PORTS_FROM)
+    server = Server(state, Accounts({}, "unused"), Settings(), kept)
+    assert server.monitor_port == kept + 1, "its own port would be the one place where it cannot be watched"
 
 
 def test_the_last_orphan_ends_the_server_before_it_is_ended_by_force(
