@@ -284,6 +284,23 @@ class KernelFlagged(EventData, frozen=True):
     detail: str
 
 
+# -- audit --------------------------------------------------------------------------------------------------------
+
+
+class EpochOpened(EventData, frozen=True):
+    """The log was restored from a copy: what earlier epochs held after `last_seq` is lost, and nobody tampered with it.
+
+    `last_seq` and `chain` (hex) name the last event in common and the hash chain up to it; `epoch` counts from 2 (the
+    first one needs no event); `source` says in words what was restored, `by` who did it.
+    """
+
+    epoch: int
+    last_seq: int
+    chain: str
+    source: str
+    by: str
+
+
 class EventType(NamedTuple):
     struct: type[EventData]
     version: int
@@ -315,6 +332,7 @@ REGISTRY: dict[str, EventType] = {
     "ops.agent.stalled": EventType(AgentStalled, 1),
     "ops.agent.gave_up": EventType(AgentGaveUp, 1),
     "ops.kernel.flagged": EventType(KernelFlagged, 1),
+    "audit.epoch.opened": EventType(EpochOpened, 1),
 }
 _NAMES: dict[type[Any], str] = {entry.struct: name for name, entry in REGISTRY.items()}
 

@@ -44,6 +44,7 @@ FLOW: dict[str, Flow] = {
     "ops.agent.stalled": Flow(("watchdog",), ("watchdog",)),
     "ops.agent.gave_up": Flow(("watchdog",), ("watchdog",)),
     "ops.kernel.flagged": Flow(("validator",)),
+    "audit.epoch.opened": Flow(("cli",)),
 }
 
 #: Streams beside EVENTS: who writes, who reads.
