@@ -7,6 +7,7 @@ from urllib.parse import urlsplit
 
 from bus.accounts import load_accounts, read_credentials, write_credentials
 from bus.client import Bus, Credentials
+from bus.copies.marker import refuse_half_restored
 from bus.processes import Process, stop_all
 from bus.run_file import Launch, RunFile
 from bus.server import ForeignServer, Server, free_port
@@ -48,6 +49,7 @@ class Broker:
 
     async def start(self, on_started: Callable[[], None]) -> None:
         """Serve: an answering server of ours is kept, another ended; then everything is verified."""
+        refuse_half_restored(self.state)
         specs = tuple(s for s in self._specs() if not in_memory(s))
         foreign = isinstance(self.server, ForeignServer)
         marker = self.state.root / "streams.sha256"

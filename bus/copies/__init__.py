@@ -1,0 +1,1 @@
+"""Copies of the log: made while it runs, verified without it, restored into an empty state."""

@@ -1,0 +1,223 @@
+"""Copy the log while it runs: everything that is truth, in files of bounded size; a second time only what is new.
+
+Copied message by message: a snapshot of a stream would be made by the server, but who may ask for one chooses where it is
+sent, and that is a way to write into EVENTS.
+"""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import aclosing
+from typing import Any, NamedTuple
+
+import msgspec
+
+from bus.chain import GENESIS, chain_hash
+from bus.client import Bus, Stored
+from bus.copies.manifest import (
+    COPIED,
+    FORMAT,
+    CopiedFile,
+    CopiedStream,
+    Kind,
+    Manifest,
+    file_name,
+    is_ours,
+    read_manifest,
+    write_manifest,
+)
+from bus.copies.records import FILE_BYTES, FILE_MESSAGES, CopyDamaged, leaf, pack
+from bus.copies.target import Target
+from domain.errors import BadInput, SluiceError, Unreachable
+from domain.hashing import sha256_hex
+
+#: Messages a read: artifacts come in chunks of half a megabyte, and all of a read waits in memory.
+_READ = {"ARTIFACTS": 16, "RESULT": 100}
+PATIENCE_S = 30.0
+Progress = Callable[[str, int, int], None]
+
+
+class LogDamaged(SluiceError):
+    """The log lacks what it can never have lost in good order; nothing is copied from it."""
+
+
+class OtherLog(BadInput):
+    """The target holds a copy of another log than this one."""
+
+
+class Head(NamedTuple):
+    """How a stream stands: `last` sequence ever given, `messages` in it now."""
+
+    kind: Kind
+    created: str
+    last: int
+    messages: int
+    config: dict[str, Any]
+
+
+class Report(NamedTuple):
+    """What a backup added; `messages` by stream, `seq` is the last event that the copy holds now."""
+
+    messages: dict[str, int]
+    files: int
+    bytes: int
+    seq: int
+    incremental: bool
+
+
+async def backup(
+    bus: Bus, target: Target, *, product: str, now: str, streams: set[str], progress: Progress | None = None
+) -> Report:
+    """Bring the copy at `target` up to the log as it is now; `streams` are those that this version has.
+
+    Whatever cuts it short, the copy that was there before stays whole. Raises OtherLog, LogDamaged, CopyDamaged,
+    BadInput (something else lies at `target`), Unreachable.
+    """
+    before = await asyncio.to_thread(_what_is_there, target)
+    unknown = sorted({s.name for s in before.streams} - streams) if before else []
+    if unknown:
+        raise BadInput(
+            f"the copy at {target.where} holds {', '.join(unknown)}: a newer version made it; nothing was added"
+        )
+    heads = [await _head(bus, kind) for kind in COPIED if kind.stream in streams]
+    for head in heads:
+        await _check_continues(bus, target, head, before.stream(head.kind.stream) if before else None)
+    copied, files = [], []
+    for head in heads:
+        old = before.stream(head.kind.stream) if before else None
+        stream, added = await _copy(bus, target, head, old, progress)
+        copied.append(stream)
+        files += added
+    await asyncio.to_thread(write_manifest, target, Manifest(FORMAT, product, now, tuple(copied)))
+    new = {s.name: s.messages - _messages(before, s.name) for s in copied}
+    seq = next(s.last for s in copied if s.name == "EVENTS")
+    return Report(new, len(files), sum(f.bytes for f in files), seq, before is not None)
+
+
+def _messages(before: Manifest | None, name: str) -> int:
+    stream = before.stream(name) if before else None
+    return stream.messages if stream else 0
+
+
+def _what_is_there(target: Target) -> Manifest | None:
+    """The copy that is to be continued; one that lacks a file must not be built upon, nor anything that is no copy."""
+    manifest = read_manifest(target)
+    there = target.sizes()
+    if manifest is None:
+        foreign = sorted(name for name in there if not is_ours(name))
+        if foreign:
+            raise BadInput(f"{target.where} holds something else ({foreign[0]}); name an empty or a new place")
+        return None
+    for file in manifest.files():
+        if there.get(file.name) != file.bytes:
+            raise CopyDamaged(
+                f"the copy at {target.where} is damaged: {file.name} is missing or cut; nothing was added, "
+                "make a new copy elsewhere"
+            )
+    return manifest
+
+
+async def _head(bus: Bus, kind: Kind) -> Head:
+    reply = await bus.request(f"{bus.wire.api}.STREAM.INFO.{kind.stream}", b"", timeout_s=5.0)
+    info = msgspec.json.decode(reply.data)
+    if "error" in info:
+        raise Unreachable(f"stream {kind.stream}: {info['error'].get('description')}")
+    state = info["state"]
+    head = Head(kind, str(info["created"]), int(state["last_seq"]), int(state["messages"]), info["config"])
+    if kind.whole and head.messages != head.last:
+        raise LogDamaged(_damaged(kind.stream, f"holds {head.messages} messages of {head.last}"))
+    return head
+
+
+def _damaged(stream: str, what: str) -> str:
+    return (
+        f"{stream} {what}: the log is damaged and was not copied; copies made before are as they were, "
+        "`sluice restore` makes a new state of one"
+    )
+
+
+async def _check_continues(bus: Bus, target: Target, head: Head, old: CopiedStream | None) -> None:
+    """The last message of the copy must be the log's message of that sequence, byte for byte."""
+    if old is None or old.last == 0:
+        return
+    name = head.kind.stream
+    if head.last < old.last:
+        raise OtherLog(
+            f"the copy at {target.where} goes to {old.last} in {name}, the log only to {head.last}: it is another log's, "
+            "or this log has lost its end; nothing was added"
+        )
+    there = await bus.get(name, old.files[-1].last) if old.files else None
+    if there is None and not head.kind.whole:
+        return  # replaced by a newer one since
+    if there is None or leaf(there).hex() != old.leaf:
+        raise OtherLog(
+            f"the copy at {target.where} is of another log: its last message in {name} ({old.files[-1].last}) is not ours; "
+            "nothing was added, name another place"
+        )
+
+
+async def _copy(
+    bus: Bus, target: Target, head: Head, old: CopiedStream | None, progress: Progress | None
+) -> tuple[CopiedStream, list[CopiedFile]]:
+    """What the stream has beyond the old copy, up to its end as it was fixed, as new files."""
+    name = head.kind.stream
+    chain = bytes.fromhex(old.chain) if old else GENESIS
+    last_leaf, seq, messages = old.leaf if old else "", old.last if old else 0, old.messages if old else 0
+    added: list[CopiedFile] = []
+    waiting: list[Stored] = []
+    size = 0
+    async with aclosing(_read(bus, head, seq + 1)) as stream:
+        async for stored in stream:
+            if head.kind.whole and stored.seq != seq + 1:
+                raise LogDamaged(_damaged(name, f"lacks {seq + 1} to {stored.seq - 1}"))
+            here = leaf(stored)
+            chain, last_leaf, seq, messages = chain_hash(chain, here), here.hex(), stored.seq, messages + 1
+            waiting.append(stored)
+            size += len(stored.data) + 256
+            if size >= FILE_BYTES or len(waiting) >= FILE_MESSAGES:
+                added.append(await asyncio.to_thread(_write, target, name, waiting))
+                waiting, size = [], 0
+                if progress is not None:
+                    progress(name, seq, head.last)
+    if waiting:
+        added.append(await asyncio.to_thread(_write, target, name, waiting))
+    if head.kind.whole and seq != head.last:
+        raise LogDamaged(_damaged(name, f"lacks {seq + 1} to {head.last}"))
+    files = (*(old.files if old else ()), *added)
+    return CopiedStream(name, head.created, head.last, messages, chain.hex(), last_leaf, head.config, files), added
+
+
+async def _read(bus: Bus, head: Head, start: int) -> AsyncIterator[Stored]:
+    """Messages from `start` to the fixed end. A read may bring less than there is: many bytes, a replica that lags."""
+    name, heard = head.kind.stream, time.monotonic()
+    while start <= head.last:
+        before = start
+        async with aclosing(bus.read(name, start, batch=_READ.get(name, 500))) as found:
+            async for stored in found:
+                if stored.seq > head.last:
+                    return
+                yield stored
+                start = stored.seq + 1
+        if start > before:
+            heard = time.monotonic()
+        elif not head.kind.whole and await _nothing_left(bus, head, start):
+            return
+        elif time.monotonic() - heard > PATIENCE_S:
+            return  # the caller knows whether something is missing
+        else:
+            await asyncio.sleep(0.2)
+
+
+async def _nothing_left(bus: Bus, head: Head, start: int) -> bool:
+    """Whether the rest up to the fixed end was replaced, as the leader sees it."""
+    there = await bus.next(head.kind.stream, start, ">")
+    return there is None or there.seq > head.last
+
+
+def _write(target: Target, stream: str, messages: list[Stored]) -> CopiedFile:
+    data = pack(messages)
+    digest = sha256_hex(data)
+    first, last = messages[0].seq, messages[-1].seq
+    name = file_name(stream, first, last, digest)
+    target.write(name, data)
+    return CopiedFile(name, first, last, len(messages), len(data), digest)
