@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from bus.runtime import VERSION
 from bus.settings import StateDir
 from cli.commands import (
+    audit,
     backtest,
     backup,
     bench,
@@ -34,7 +35,21 @@ def build_parser() -> argparse.ArgumentParser:
     p = argparse.ArgumentParser(prog="sluice", description="Mine, prove and inspect trading strategies.")
     p.add_argument("--version", action="version", version=f"sluice {VERSION}")
     sub = p.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for module in (instance, creds, logs, data, mine, campaigns, strategies, backtest, events, replay, backup, bench):
+    for module in (
+        instance,
+        creds,
+        logs,
+        data,
+        mine,
+        campaigns,
+        strategies,
+        backtest,
+        events,
+        replay,
+        audit,
+        backup,
+        bench,
+    ):
         module.add(sub)
     return p
 

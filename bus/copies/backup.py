@@ -6,7 +6,7 @@ sent, and that is a way to write into EVENTS.
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 from typing import Any, NamedTuple
 
@@ -187,17 +187,16 @@ async def _copy(
     return CopiedStream(name, head.created, head.last, messages, chain.hex(), last_leaf, head.config, files), added
 
 
-async def _read(bus: Bus, head: Head, start: int) -> AsyncIterator[Stored]:
+async def _read(bus: Bus, head: Head, start: int) -> AsyncGenerator[Stored, None]:
     """Messages from `start` to the fixed end. A read may bring less than there is: many bytes, a replica that lags."""
     name, heard = head.kind.stream, time.monotonic()
     while start <= head.last:
         before = start
-        async with aclosing(bus.read(name, start, batch=_READ.get(name, 500))) as found:
-            async for stored in found:
-                if stored.seq > head.last:
-                    return
-                yield stored
-                start = stored.seq + 1
+        async for stored in bus.read(name, start, batch=_READ.get(name, 500)):
+            if stored.seq > head.last:
+                return
+            yield stored
+            start = stored.seq + 1
         if start > before:
             heard = time.monotonic()
         elif not head.kind.whole and await _nothing_left(bus, head, start):

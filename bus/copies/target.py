@@ -4,8 +4,6 @@ import os
 from pathlib import Path
 from typing import Any, Protocol
 
-import fsspec
-
 from domain.errors import BadInput, Unreachable
 
 _PART = ".part"
@@ -33,6 +31,8 @@ def open_target(where: str) -> Target:
         return FolderTarget(Path(where))
     if scheme == "file":
         return FolderTarget(Path(path))
+    import fsspec  # by far not every command needs it
+
     try:
         # What another process wrote meanwhile must be seen: no cached listings.
         fs = fsspec.filesystem(scheme, skip_instance_cache=True, use_listings_cache=False)

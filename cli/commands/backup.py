@@ -142,9 +142,8 @@ def _say_restored(
              "epoch": epoch.epoch, "datasets": datasets, "seconds": round(seconds, 3)}
         )  # fmt: skip
         return
+    done = f"restored {epoch.last_seq:,} events and {datasets} datasets into {state.root} in {seconds:.1f} s"
+    print(f"{done}; epoch {epoch.epoch} begins")
     print(
-        f"restored {epoch.last_seq:,} events and {datasets} datasets into {state.root} in {seconds:.1f} s; epoch {epoch.epoch} begins"
-    )
-    print(
-        "`sluice up` goes on from there; machines that joined the old instance need new credentials (`sluice creds add`)"
+        "`sluice up` goes on from here; machines that joined the old instance need new credentials (`sluice creds add`)"
     )
