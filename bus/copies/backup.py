@@ -5,13 +5,12 @@ sent, and that is a way to write into EVENTS.
 """
 
 import asyncio
-import time
-from collections.abc import AsyncGenerator, Callable
-from contextlib import aclosing
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import msgspec
 
+from bus.bounded import read_until
 from bus.chain import GENESIS, chain_hash
 from bus.client import Bus, Stored
 from bus.copies.manifest import (
@@ -31,9 +30,6 @@ from bus.copies.target import Target
 from domain.errors import BadInput, SluiceError, Unreachable
 from domain.hashing import sha256_hex
 
-#: Messages a read: artifacts come in chunks of half a megabyte, and all of a read waits in memory.
-_READ = {"ARTIFACTS": 16, "RESULT": 100}
-PATIENCE_S = 30.0
 Progress = Callable[[str, int, int], None]
 
 
@@ -166,8 +162,8 @@ async def _copy(
     added: list[CopiedFile] = []
     waiting: list[Stored] = []
     size = 0
-    async with aclosing(_read(bus, head, seq + 1)) as stream:
-        async for stored in stream:
+    async for batch in read_until(bus, name, seq + 1, head.last):
+        for stored in batch:
             if head.kind.whole and stored.seq != seq + 1:
                 raise LogDamaged(_damaged(name, f"lacks {seq + 1} to {stored.seq - 1}"))
             here = leaf(stored)
@@ -185,32 +181,6 @@ async def _copy(
         raise LogDamaged(_damaged(name, f"lacks {seq + 1} to {head.last}"))
     files = (*(old.files if old else ()), *added)
     return CopiedStream(name, head.created, head.last, messages, chain.hex(), last_leaf, head.config, files), added
-
-
-async def _read(bus: Bus, head: Head, start: int) -> AsyncGenerator[Stored, None]:
-    """Messages from `start` to the fixed end. A read may bring less than there is: many bytes, a replica that lags."""
-    name, heard = head.kind.stream, time.monotonic()
-    while start <= head.last:
-        before = start
-        async for stored in bus.read(name, start, batch=_READ.get(name, 500)):
-            if stored.seq > head.last:
-                return
-            yield stored
-            start = stored.seq + 1
-        if start > before:
-            heard = time.monotonic()
-        elif not head.kind.whole and await _nothing_left(bus, head, start):
-            return
-        elif time.monotonic() - heard > PATIENCE_S:
-            return  # the caller knows whether something is missing
-        else:
-            await asyncio.sleep(0.2)
-
-
-async def _nothing_left(bus: Bus, head: Head, start: int) -> bool:
-    """Whether the rest up to the fixed end was replaced, as the leader sees it."""
-    there = await bus.next(head.kind.stream, start, ">")
-    return there is None or there.seq > head.last
 
 
 def _write(target: Target, stream: str, messages: list[Stored]) -> CopiedFile:

@@ -10,6 +10,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
 from bus.accounts import load_accounts
+from bus.bounded import read_until
 from bus.chain import GENESIS, chain_hash
 from bus.client import Bus, Credentials, Stored
 from bus.copies import marker
@@ -25,7 +26,6 @@ from bus.streams import StreamSpec, in_memory, stream_specs
 from domain.errors import BadInput
 
 Progress = Callable[[str], None]
-_READ = {"ARTIFACTS": 16, "RESULT": 100}
 
 
 @dataclass
@@ -93,8 +93,9 @@ async def _fill(bus: Bus, source: Target, spec: StreamSpec, stream: CopiedStream
 async def _compare_whole(bus: Bus, stream: CopiedStream) -> None:
     """The chain over what the server holds says at once that every sequence, subject, id and byte is that of the copy."""
     chain, seq = GENESIS, 0
-    async for stored in _held(bus, stream.name, stream.last):
-        chain, seq = chain_hash(chain, leaf(stored)), stored.seq
+    async for batch in read_until(bus, stream.name, 1, stream.last):
+        for stored in batch:
+            chain, seq = chain_hash(chain, leaf(stored)), stored.seq
     last, messages, _ = await bus.stream_state(stream.name)
     if (last, messages, seq, chain.hex()) != (stream.last, stream.messages, stream.last, stream.chain):
         raise NotRestored(f"{stream.name}: what the server holds after the restore is not what the copy holds")
@@ -102,19 +103,7 @@ async def _compare_whole(bus: Bus, stream: CopiedStream) -> None:
 
 async def _compare_kept(bus: Bus, stream: CopiedStream, kept: _Kept) -> None:
     wanted = kept.leaves()
-    held = {stored.seq: leaf(stored) async for stored in _held(bus, stream.name, stream.last)}
+    held = {s.seq: leaf(s) async for batch in read_until(bus, stream.name, 1, stream.last) for s in batch}
     last = await bus.last_seq(stream.name)
     if held != wanted or last != stream.last:
         raise NotRestored(f"{stream.name}: what the server holds after the restore is not what the copy holds")
-
-
-async def _held(bus: Bus, stream: str, last: int) -> AsyncIterator[Stored]:
-    """All that the stream holds; a read may bring less than there is where messages are large."""
-    start = 1
-    while start <= last:
-        before = start
-        async for stored in bus.read(stream, start, batch=_READ.get(stream, 500)):
-            yield stored
-            start = stored.seq + 1
-        if start == before:
-            return

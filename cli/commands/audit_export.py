@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from bus.bounded import read_until
 from bus.client import Bus, Stored
 from bus.envelope import decode_event
 from bus.records import event_filter
@@ -59,7 +60,7 @@ def bound(text: str) -> Bound:
 async def export(args: common.Args) -> int:
     if args.out.exists():
         raise BadInput(f"{args.out} exists already; name a file that does not")
-    wanted = Wanted(event_filter(args.type), args.since, args.until)
+    wanted = Wanted(event_filter(args.type) if args.type else "", args.since, args.until)
     async with common.admin(args) as bus:
         count = await write_parquet(args.out, read_rows(bus, wanted))
     if args.json:
@@ -76,12 +77,10 @@ async def read_rows(bus: Bus, wanted: Wanted) -> AsyncIterator[tuple[Any, ...]]:
     start = max(1, wanted.since.seq or 1)
     if start > last:
         return
-    async for stored in bus.read("EVENTS", start, wanted.filter):
-        if stored.seq > last:
-            return
-        row = _row(stored)
-        if _within(row[1], wanted):
-            yield row
+    async for batch in read_until(bus, "EVENTS", start, last, wanted.filter):
+        for row in map(_row, batch):
+            if _within(row[1], wanted):
+                yield row
 
 
 def _within(time: datetime, wanted: Wanted) -> bool:
