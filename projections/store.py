@@ -1,6 +1,5 @@
 """Apply events to the read models: all or nothing, rows and position in one transaction, nothing twice."""
 
-import hashlib
 import logging
 import sqlite3
 from collections.abc import Iterator, Sequence
@@ -9,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
+from bus.chain import GENESIS, ID_HEADER, chain_hash, leaf_hash
 from bus.client import Stored
 from bus.envelope import TooNew, decode_event
 from domain.errors import BadInput
@@ -25,7 +25,7 @@ for _model in MODELS:
 
 
 class Position(NamedTuple):
-    """The last event applied: `chain` is the hash over the log up to it, `previous` the one before it (hex)."""
+    """The last event applied: its id (Nats-Msg-Id), the hash `chain` over the log up to it, `previous` the one before (hex)."""
 
     created: str = ""
     seq: int = 0
@@ -59,9 +59,10 @@ class Halted(TooNew):
         self.changes = changes
 
 
-def chain_hash(previous: str, seq: int, subject: str, payload: bytes) -> str:
-    """SHA-256(previous || seq as 8 bytes big-endian || subject || payload), hex; before the first event `previous` is ""."""
-    return hashlib.sha256(bytes.fromhex(previous) + seq.to_bytes(8, "big") + subject.encode() + payload).hexdigest()
+def follow_chain(previous: str, stored: Stored) -> str:
+    """The chain up to and with this event, hex; before the first event `previous` is ""."""
+    leaf = leaf_hash(stored.seq, stored.subject, stored.headers.get(ID_HEADER, ""), stored.data)
+    return chain_hash(bytes.fromhex(previous) or GENESIS, leaf).hex()
 
 
 class ViewStore:
@@ -197,11 +198,12 @@ class ViewStore:
                 if stored.seq <= position.seq:
                     continue
                 try:
-                    event_id = self._apply(stored, changes)
+                    self._apply(stored, changes)
                 except TooNew as e:
                     halt = e
                     break
-                chain = chain_hash(position.chain, stored.seq, stored.subject, stored.data)
+                chain = follow_chain(position.chain, stored)
+                event_id = stored.headers.get(ID_HEADER, "")
                 position = Position(position.created, stored.seq, event_id, chain, position.chain)
                 changes.applied += 1
             if changes.applied:
@@ -213,8 +215,8 @@ class ViewStore:
             raise Halted(str(halt), changes)
         return changes
 
-    def _apply(self, stored: Stored, changes: Changes) -> str:
-        """Merge one event into the cached rows and return its id; a refused one becomes a row of `rejected`."""
+    def _apply(self, stored: Stored, changes: Changes) -> None:
+        """Merge one event into the cached rows; a refused one becomes a row of `rejected`."""
         event_id = ""
         try:
             event = decode_event(stored.data)
@@ -237,7 +239,6 @@ class ViewStore:
                 row = self._rows[table][key] = TABLES[table].blank(key)
             row.update(values)
             self._dirty[table].add(key)
-        return event_id
 
     def _write(self, position: Position, changes: Changes) -> None:
         for name, keys in self._dirty.items():

@@ -1,17 +1,8 @@
 """Whether read models still belong to the log that we follow: pure, from the position and what the log holds there."""
 
+from bus.chain import ID_HEADER
 from bus.client import Stored
-from bus.envelope import decode_event
-from domain.errors import BadInput
-from projections.store import Position, chain_hash
-
-
-def event_id_of(stored: Stored) -> str:
-    """The event's id, "" for what is no event (as the read models record it)."""
-    try:
-        return decode_event(stored.data).id
-    except BadInput:
-        return ""
+from projections.store import Position, follow_chain
 
 
 def doubt(position: Position, created: str, last_seq: int, there: Stored | None) -> str:
@@ -28,8 +19,8 @@ def doubt(position: Position, created: str, last_seq: int, there: Stored | None)
         return f"the log ends at {last_seq}, the read models stand at {position.seq}"
     if there is None:
         return f"the log has no event {position.seq}, at which the read models stand"
-    if event_id_of(there) != position.event_id:
+    if there.headers.get(ID_HEADER, "") != position.event_id:
         return f"event {position.seq} is another one than the read models have seen"
-    if chain_hash(position.previous, there.seq, there.subject, there.data) != position.chain:
+    if follow_chain(position.previous, there) != position.chain:
         return f"the content of event {position.seq} is not what the read models have seen"
     return ""
