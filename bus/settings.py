@@ -40,6 +40,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     Agents send a heartbeat every `heartbeat_s`; one older than `presence_ttl_s` is gone, and its sender with it. A
     delivery without a sign of life goes to another miner after `ack_wait_s`; miners checkpoint every `checkpoint_s`;
     the dispatcher compares the queue with the log every `sweep_s`. A unit gets at most `replica_limit` answers.
+    The auditor seals the log after `seal_events` events, and after `seal_s` where there are new ones.
     """
 
     nats_port: int = 4222
@@ -66,6 +67,10 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     start_s: float = 180.0
     orphan_s: float = 10.0
     stop_s: float = 4.0
+    seal_events: int = 1000
+    seal_s: float = 60.0
+    seal_file: str = ""  # seals are appended to it too; "" = audit/seals.jsonl in the state directory
+    seal_webhook: str = ""  # every seal is posted there as JSON; "" = nowhere
     max_store_mb: int = 0  # 0 = three quarters of the free space
     agents: dict[str, AgentSettings] = {}
 
@@ -136,6 +141,12 @@ class StateDir:
 
 
 _PORTS = range(65_536)
+_BOUNDS = (
+    ("miners", 0, 1024),
+    ("max_ack_pending", 2, 100_000),
+    ("replica_limit", 1, 64),
+    ("seal_events", 1, 1_000_000),
+)
 
 
 def http_address(text: str) -> tuple[str, int]:
@@ -159,9 +170,11 @@ def check_settings(settings: Settings) -> None:
             http_address(settings.http)
         except BadInput as e:
             raise BadInput(f"http: {e}") from e
-    for name, low, high in (("miners", 0, 1024), ("max_ack_pending", 2, 100_000), ("replica_limit", 1, 64)):
+    for name, low, high in _BOUNDS:
         if not low <= getattr(settings, name) <= high:
             raise BadInput(f"{name} must be {low} to {high}, not {getattr(settings, name)}")
+    if settings.seal_webhook and not re.match(r"https?://[^/]+", settings.seal_webhook):
+        raise BadInput(f"seal_webhook must be an http or https URL, not {settings.seal_webhook}")
     if settings.max_store_mb < 0:
         raise BadInput("max_store_mb must be 0 (three quarters of the free space) or more")
     if settings.restart_limit < 0 or settings.cooldown_s < 0:
