@@ -50,6 +50,7 @@ ROLES: dict[str, list[str]] = {
     ],
     "validator": [*_AGENT, "ev.mining.unit.>", "ev.mining.campaign.*.judged", "ev.strategy.>", "ev.ops.kernel.>"],
     "projector": [*_AGENT],
+    "auditor": [*_READ, "$KV.PRESENCE.>", "$KV.LEASE.auditor", "log.*.*", "audit.>"],
     "watchdog": [*_AGENT, "ev.ops.>", *(f"{_API}.{name}" for name in _BUCKET_NAMES)],
     "web": [*_READ, "$KV.PRESENCE.>", "log.*.*", "ev.cmd.campaign.*.requested"],
 }
@@ -67,6 +68,7 @@ _AGENT_SERVICES = [(f"$JS.API.{name}", f"{_API}.{name}") for name in (*_READ_NAM
         "telem.>",
         "log.*.*",
         "parked.>",
+        "audit.>",
         "$KV.PRESENCE.>",
         "$KV.LEASE.>",
     )

@@ -44,14 +44,14 @@ FLOW: dict[str, Flow] = {
     "ops.agent.stalled": Flow(("watchdog",), ("watchdog",)),
     "ops.agent.gave_up": Flow(("watchdog",), ("watchdog",)),
     "ops.kernel.flagged": Flow(("validator",)),
-    "audit.epoch.opened": Flow(("cli",)),
+    "audit.epoch.opened": Flow(("cli",), ("auditor", "cli", "projector")),
 }
 
 #: Streams beside EVENTS: who writes, who reads.
 STREAM_FLOW: dict[str, Flow] = {
     "EVENTS": Flow(
         ("cli", "dispatcher", "validator", "watchdog", "web"),
-        ("cli", "dispatcher", "projector", "validator", "watchdog", "web"),
+        ("auditor", "cli", "dispatcher", "projector", "validator", "watchdog", "web"),
     ),
     "WORK": Flow(("dispatcher",), ("miner",)),
     "CLAIM": Flow(("miner",), ("miner", "validator", "watchdog")),
@@ -59,12 +59,14 @@ STREAM_FLOW: dict[str, Flow] = {
     "CKPT": Flow(("miner",), ("miner",)),
     "ARTIFACTS": Flow(("cli", "miner"), ("dispatcher", "miner", "validator", "web")),
     "TELEM": Flow(("miner", "watchdog"), ("watchdog", "web")),
-    "LOGS": Flow(("dispatcher", "miner", "projector", "validator", "watchdog", "web"), ("cli",)),
+    "LOGS": Flow(("auditor", "dispatcher", "miner", "projector", "validator", "watchdog", "web"), ("cli",)),
     "PARKED": Flow(("dispatcher", "miner", "projector", "validator"), ("cli",)),
     "KV_PRESENCE": Flow(
-        ("dispatcher", "miner", "projector", "validator", "watchdog", "web"), ("cli", "dispatcher", "watchdog", "web")
+        ("auditor", "dispatcher", "miner", "projector", "validator", "watchdog", "web"),
+        ("cli", "dispatcher", "watchdog", "web"),
     ),
-    "KV_LEASE": Flow(("dispatcher", "validator"), ("dispatcher", "validator")),
+    "AUDIT": Flow(("auditor",), ("auditor", "cli", "projector")),
+    "KV_LEASE": Flow(("auditor", "dispatcher", "validator"), ("auditor", "dispatcher", "validator")),
 }
 
 

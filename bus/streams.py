@@ -97,6 +97,7 @@ def stream_specs(presence_ttl_s: float = 30.0, lease_ttl_s: float = 10.0) -> tup
         _stream("TELEM", ["telem.>"], "progress of miners", max_age=DAY, max_bytes=64 * MIB),
         _stream("LOGS", ["log.>"], "logs of all agents of all machines", max_age=7 * DAY, max_bytes=64 * MIB),
         _stream("PARKED", ["parked.>"], "messages that could not be handled, with the reason", **forever),
+        _stream("AUDIT", ["audit.>"], "seals of the log, and what the auditor found", **forever),
         _bucket("PRESENCE", presence_ttl_s, "heartbeats of all agents"),
         _bucket("LEASE", lease_ttl_s, "which agent of a kind is the active one"),
     )

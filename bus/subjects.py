@@ -94,5 +94,14 @@ def parked(by: str, stream: str, seq: int) -> str:
     return f"parked.{token(by)}.{token(stream)}.{seq}"
 
 
+def seal(epoch: int, last_seq: int) -> str:
+    """One subject a seal: no second one over the same events is ever stored."""
+    return f"audit.seal.{epoch}.{last_seq}"
+
+
+SEALS = "audit.seal.*.*"
+FINDING = "audit.finding"
+
+
 def presence_key(host: str, agent: str) -> str:
     return f"{token(host)}.{token(agent)}"

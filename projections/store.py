@@ -127,6 +127,17 @@ class ViewStore:
     def position(self) -> Position:
         return self._position
 
+    @property
+    def epoch(self) -> int:
+        """The epoch of the log that these read models were last found to be of; 1 until told otherwise."""
+        with files.sqlite_errors(self.path):
+            return max(1, int(self._con.execute("PRAGMA user_version").fetchone()[0]))
+
+    def set_epoch(self, epoch: int) -> None:
+        if epoch != self.epoch:
+            with files.sqlite_errors(self.path):
+                self._con.execute(f"PRAGMA user_version = {epoch:d}")
+
     def close(self) -> None:
         self._con.close()
 

@@ -1,8 +1,32 @@
-"""Whether read models still belong to the log that we follow: pure, from the position and what the log holds there."""
+"""Whether read models still belong to the log that we follow, and whether that log is whole: pure."""
 
 from bus.chain import ID_HEADER
 from bus.client import Stored
+from domain.errors import SluiceError
 from projections.store import Position, follow_chain
+
+DO = (
+    "`sluice audit verify` lists all that differs; put the server's files back as they were, or restore a copy with "
+    "`sluice restore`"
+)
+
+
+class Broken(SluiceError):
+    """The log is damaged, or another one than the read models are of: nothing new is served from it."""
+
+
+def gone(first: int, count: int = 1) -> str:
+    """Words for a log that lacks events."""
+    what = f"event {first} is" if count == 1 else f"{count} events, the first of them {first}, are"
+    return f"halted: {what} gone from the log or cannot be read; the read models stay as they are; {DO}"
+
+
+def other(why: str) -> str:
+    """Words for a log that is not the one that the read models are of."""
+    return (
+        f"halted: {why}; the read models stay as they are; {DO}; if this log is the right one, stop, delete "
+        "views.sqlite and start again"
+    )
 
 
 def doubt(position: Position, created: str, last_seq: int, there: Stored | None) -> str:

@@ -184,16 +184,18 @@ class Verifier:
 
     # -- the end --------------------------------------------------------------------------------------------------
 
-    def finish(self) -> Report:
-        """Call once, after the last event."""
+    def finish(self, last: int = 0) -> Report:
+        """Call once, after the last event. `last`: where the log says that it ends; what lies before it must be readable."""
         while self._held:
             self._resolve()
+        if last > self.seq:
+            self._jump(last + 1)
         s = self.sealed
         cut = self._at < s.through
         problems = [*s.problems, *self._problems, *(self._told(r, cut) for r in self._runs)]
         if cut:
-            last = s.bound[-1].seal
-            words = f"the log ends at {self.seq}; it was sealed through {last.last_seq} at {last.time}"
+            seal = s.bound[-1].seal
+            words = f"the log ends at {self.seq}; it was sealed through {seal.last_seq} at {seal.time}"
             problems.append(Problem(self.seq + 1, "cut", words))
         if self._to_come and (first := self._to_come[0].seal.first_seq) <= self.seq:
             words = f"events {first} to {self.seq} can be compared with no seal"
