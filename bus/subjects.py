@@ -99,7 +99,6 @@ def seal(epoch: int, last_seq: int) -> str:
     return f"audit.seal.{epoch}.{last_seq}"
 
 
-SEALS = "audit.seal.*.*"
 FINDING = "audit.finding"
 
 

@@ -7,7 +7,7 @@ from contextlib import suppress
 
 import msgspec
 
-from agents.auditor.check import Check
+from agents.auditor.check import Check, whole
 from agents.auditor.decide import Doubt, cut_short, due, epoch_of, finding, lacking, words
 from agents.auditor.outside import Outside, Webhook
 from bus import subjects
@@ -77,17 +77,32 @@ class Auditor:
 
     async def _halt(self, problem: Problem) -> None:
         await self._stop_reading()
+        self.context.state, self.context.detail = "stalled", words(problem)
+        problem = await self._first(problem)
         try:
             await self._say(finding(problem, self.context.now()))
         except SluiceError as e:
             log.warning("the finding is not in AUDIT: %s", e)
         await self.context.halt(words(problem))
 
+    async def _first(self, problem: Problem) -> Problem:
+        """What was noticed first may not be where it begins: the whole log says."""
+        try:
+            seals, _ = await read_audit(self.bus)
+            seals, _ = merge(seals, await asyncio.to_thread(self.outside.seals), self.outside.public)
+            last, _, self._created = await self.bus.stream_state(STREAM)
+            self._openings = await read_openings(self.bus)
+            report = await whole(self.bus, last, lambda: self._sealed(seals))
+        except SluiceError as e:
+            log.warning("the whole log cannot be looked through now: %s", e)
+            return problem
+        return report.problems[0] if report.problems and report.problems[0].seq <= problem.seq else problem
+
     async def _say(self, found: Finding) -> None:
         """The newest finding stands in AUDIT for all who serve what the log says."""
         there = await self.bus.last("AUDIT", subjects.FINDING)
-        before = msgspec.json.decode(there.data, type=Finding) if there is not None else Finding(True, "")
-        if (before.ok, before.words) != (found.ok, found.words):
+        before = msgspec.json.decode(there.data, type=Finding) if there is not None else None
+        if before is None or (before.ok, before.words) != (found.ok, found.words):
             await self.bus.publish(subjects.FINDING, msgspec.json.encode(found))
 
     async def _stop_reading(self) -> None:

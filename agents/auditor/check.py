@@ -19,7 +19,7 @@ class Check:
     """Begins at once. `sealed` hashes the leaf file, so that it is called in a thread."""
 
     def __init__(self, bus: Bus, last: int, sealed: Callable[[], Sealed]) -> None:
-        self._task = asyncio.create_task(_run(bus, last, sealed))
+        self._task = asyncio.create_task(whole(bus, last, sealed))
 
     def done(self) -> bool:
         return self._task.done()
@@ -33,7 +33,8 @@ class Check:
             await self._task
 
 
-async def _run(bus: Bus, last: int, sealed: Callable[[], Sealed]) -> Report:
+async def whole(bus: Bus, last: int, sealed: Callable[[], Sealed]) -> Report:
+    """Verify everything up to `last`."""
     verifier = Verifier(await asyncio.to_thread(sealed))
     async for batch in read_records(bus, last):
         at = time.monotonic()

@@ -209,8 +209,18 @@ class Instance:
         for agent in self.agents:
             if agent.alive():
                 agent.kill()
+        await self.hang_up()
+        await self.server.stop(timeout_s=2.0)
+
+    async def hang_up(self) -> None:
+        """Close the test's own connections."""
         for bus in self._buses:
             # Its server may be gone: that must not keep the next one from being ended.
             with contextlib.suppress(OSError):
                 await bus.nc.close()
-        await self.server.stop(timeout_s=2.0)
+        self._buses.clear()
+
+    async def stop_server(self) -> None:
+        """In good order, with nobody of the test connected."""
+        await self.hang_up()
+        await self.server.stop()
