@@ -19,6 +19,7 @@ from nats.errors import ConnectionClosedError, MaxPayloadError
 from nats.js.client import JetStreamContext
 
 from bus.envelope import Event, encode_event
+from bus.lean import LeanClient
 from domain.errors import BadInput, Conflict, SluiceError, Unreachable
 
 log = logging.getLogger("sluice.bus")
@@ -144,7 +145,7 @@ class Bus:
         if credentials.user:
             options |= {"user": credentials.user, "password": credentials.password}
             options["inbox_prefix"] = f"_INBOX.{credentials.user}".encode()
-        nc = Client()
+        nc: Client = LeanClient()
         connecting = nc.connect(
             credentials.url,
             name=name,

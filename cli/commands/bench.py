@@ -11,10 +11,11 @@ CASES = {
     "indicators": "indicators, all at once, against numpy",
     "search": "the genetic search: time against the plain loop, finds against a proven optimum",
     "exhaustive": "every strategy of the classic grammar: seconds of one core, against the plain loop",
+    "audit": "a million sealed events: verify them, beside a bare client that only reads them",
     "mine": "a campaign through the whole system against the bare kernel on two cores",
 }
 #: Those against a baseline: `run(quick)` gives rows of COLUMNS; a bit that differs is a failure, a ratio is not.
-COMPARED = ("kernel", "indicators", "search", "exhaustive", "mine")
+COMPARED = ("kernel", "indicators", "search", "exhaustive", "audit", "mine")
 
 
 def add(sub: argparse._SubParsersAction) -> None:  # type: ignore[type-arg]
