@@ -351,6 +351,7 @@ class Hook(http.server.BaseHTTPRequestHandler):
         return
 
 
+@pytest.mark.slow
 async def test_a_webhook_hears_of_every_seal_also_after_it_was_away(tmp_path):
     hook = type("OneHook", (Hook,), {"took": [], "refused": 0})
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), hook)

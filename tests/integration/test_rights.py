@@ -20,8 +20,8 @@ from tests.support.campaign import stored_in
 from tests.support.instance import Instance
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
-STREAMS = ("EVENTS", "WORK", "CLAIM", "RESULT", "CKPT", "ARTIFACTS", "TELEM", "PARKED", "KV_PRESENCE", "KV_LEASE")
-RECORD = ("EVENTS", "RESULT", "PARKED", "CLAIM", "ARTIFACTS")
+STREAMS = ("EVENTS", "WORK", "CLAIM", "RESULT", "CKPT", "ARTIFACTS", "TELEM", "PARKED", "AUDIT", "KV_PRESENCE", "KV_LEASE")
+RECORD = ("EVENTS", "RESULT", "PARKED", "CLAIM", "ARTIFACTS", "AUDIT")
 OTHERS = (
     subjects.claim("unit", 0, "beta", "1"),
     subjects.result("campaign", "unit", 0, "beta", "1"),
@@ -150,6 +150,10 @@ async def test_roles_write_their_own_subjects_only(instance: Instance) -> None:
         ("validator", "ev.mining.campaign.x.opened"),
         ("validator", "result.campaign.unit.0.beta.1"),
         ("watchdog", "ev.cmd.campaign.x.requested"),
+        ("auditor", "ev.audit.epoch.x.opened"),
+        ("auditor", "parked.auditor.EVENTS.1"),
+        ("projector", "audit.finding"),
+        ("dispatcher", "audit.seal.1.9"),
     ):
         bus = await instance.bus(user)
         with pytest.raises(nats.errors.Error):
