@@ -331,6 +331,38 @@ async def test_a_restored_copy_opens_an_epoch_and_is_no_tampering(instance, tmp_
     con.close()
 
 
+@pytest.mark.slow
+async def test_killed_at_any_moment_the_auditor_leaves_seals_that_go_together(instance):
+    """Between leaf hashes, AUDIT and the file, wherever it dies; and an agent that another one replaces writes nothing."""
+    bus, rng, at = await instance.bus(), random.Random(5), places(instance.state, instance.settings)
+    log = [m._replace(id=f"{n}") for n, m in enumerate(LOG + NEW)]
+    poured = 0
+    for _ in range(4):
+        auditor = instance.agent("auditor")
+        before = await bus.last_seq("AUDIT")
+        await fill(bus, log[poured : poured + 60])
+        poured += 60
+        await until("it seals", lambda before=before: grown(bus, before))
+        await asyncio.sleep(rng.uniform(0.0, 0.1))
+        auditor.kill()
+    with at.leaves.open("ab") as f:
+        f.write(b"half a leaf")
+    instance.agent("auditor")
+    await sealed_through(bus, await bus.last_seq("EVENTS"))
+    await until("the file has it, too", lambda: in_file(at.seals, poured))
+    report = await verified(instance, bus)
+    assert (report.ok, report.events, report.notes) == (True, poured, [])
+    instance.assert_all_alive()
+
+
+async def grown(bus, before: int) -> bool:  # type: ignore[no-untyped-def]
+    return await bus.last_seq("AUDIT") > before
+
+
+async def in_file(path: Path, seq: int) -> bool:
+    return read_seals(path)[-1].seal.last_seq == seq
+
+
 class Hook(http.server.BaseHTTPRequestHandler):
     """Refuses the first seal that it is sent, takes all others."""
 

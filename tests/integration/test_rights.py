@@ -20,7 +20,19 @@ from tests.support.campaign import stored_in
 from tests.support.instance import Instance
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
-STREAMS = ("EVENTS", "WORK", "CLAIM", "RESULT", "CKPT", "ARTIFACTS", "TELEM", "PARKED", "AUDIT", "KV_PRESENCE", "KV_LEASE")
+STREAMS = (
+    "EVENTS",
+    "WORK",
+    "CLAIM",
+    "RESULT",
+    "CKPT",
+    "ARTIFACTS",
+    "TELEM",
+    "PARKED",
+    "AUDIT",
+    "KV_PRESENCE",
+    "KV_LEASE",
+)
 RECORD = ("EVENTS", "RESULT", "PARKED", "CLAIM", "ARTIFACTS", "AUDIT")
 OTHERS = (
     subjects.claim("unit", 0, "beta", "1"),
