@@ -221,7 +221,7 @@ class Verifier:
                 return Problem(run.first, "rewound", f"{again}: it was cut there and its sequences were used again")
             return Problem(run.first, "changed", f"{many}: not what was sealed")
         words = {
-            "deleted": f"{many} of the sealed log {'are' if run.last > run.first else 'is'} gone",
+            "deleted": f"{many} of the log {'are' if run.last > run.first else 'is'} gone or cannot be read any more",
             "inserted": f"{many}: not in the sealed log, put between its events",
             "reordered": f"{many} stand in another order than was sealed",
         }

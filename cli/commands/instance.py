@@ -19,7 +19,7 @@ from bus.settings import StateDir
 from cli import common
 from domain.errors import SluiceError, Unreachable
 from projections import queries, ranking
-from projections.live import agent_rows, halted, worker_rows
+from projections.live import agent_rows, worker_rows
 
 
 def add(sub: argparse._SubParsersAction) -> None:  # type: ignore[type-arg]
@@ -100,8 +100,6 @@ async def status(args: common.Args) -> int:
     common.print_table(
         "Agents", columns, [[a[c] for c in columns] for a in found["agents"]], "No agent has shown up yet."
     )
-    for a in halted(presences):
-        print(f"{a['id']} {a['detail']}")
     print("Units  " + "  ".join(f"{name} {count:,}" for name, count in units.items()))
     print(best_line(best))
     return 0
