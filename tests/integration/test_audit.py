@@ -257,6 +257,7 @@ async def test_a_lost_index_over_a_flipped_bit_cuts_the_log_and_is_found(instanc
         assert "the read models stand at 160" in await halts(projector)
 
 
+@pytest.mark.slow
 async def test_a_forged_seal_is_found_by_both(instance):
     await sealed(instance)
     at = places(instance.state, instance.settings)
