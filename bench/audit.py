@@ -2,8 +2,9 @@
 
 A real nats-server as `sluice up` configures it (accounts, `sync_interval: always`). Events are written in atomic batches, the
 auditor runs as a process of its own until it has sealed the last one, and the reader and the verifier are processes of their
-own too, so that memory and core seconds (`core_s`, which a busy machine changes least) are their own. `figure` and `baseline` are seconds; the bare client pulls with a callback, the
-fastest way that it has, and looks at nothing. `limit_s` and `limit_mb` are what the verifier has to keep to.
+own too, so that memory and core seconds (`core_s`, which a busy machine changes least) are their own. `figure` and `baseline`
+are seconds; the bare client pulls with a callback, the fastest way that it has, and looks at nothing. `limit_s` and `limit_mb`
+are what the verifier has to keep to with a million events.
 """
 
 import asyncio

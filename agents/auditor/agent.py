@@ -58,7 +58,7 @@ class Auditor:
                 self.context.step()
                 try:
                     if not self.bus.nc.is_connected or not await self.lease.hold():
-                        await self.context.idle(TAKE_S)
+                        await self._stand_by()
                         continue
                     await self._begin()
                     await self._follow()
@@ -74,6 +74,14 @@ class Auditor:
             await self._stop_reading()
             await self.webhook.close()
             await self.lease.release()
+
+    async def _stand_by(self) -> None:
+        """The server is away, or another auditor is the active one: ready, and writing nothing."""
+        await self._stop_reading()
+        self.context.positions.clear()
+        if self.bus.nc.is_connected:
+            self.context.state, self.context.detail = "alive", "waits: another auditor is the active one"
+        await self.context.idle(TAKE_S)
 
     async def _halt(self, problem: Problem) -> None:
         await self._stop_reading()
