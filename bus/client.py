@@ -13,7 +13,6 @@ from typing import Any, NamedTuple
 
 import msgspec
 import nats
-from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.errors import ConnectionClosedError, MaxPayloadError
 from nats.js.client import JetStreamContext
@@ -122,7 +121,7 @@ def _raise_for(error: _ApiError, subject: str) -> None:
 class Bus:
     """A connection in one role. All waits are bounded; a lost server is waited for by reconnecting for ever."""
 
-    def __init__(self, nc: Client, credentials: Credentials, patience_s: float = 30.0) -> None:
+    def __init__(self, nc: LeanClient, credentials: Credentials, patience_s: float = 30.0) -> None:
         self.nc = nc
         self.patience_s = patience_s
         self.credentials = credentials
@@ -145,7 +144,7 @@ class Bus:
         if credentials.user:
             options |= {"user": credentials.user, "password": credentials.password}
             options["inbox_prefix"] = f"_INBOX.{credentials.user}".encode()
-        nc: Client = LeanClient()
+        nc = LeanClient()
         connecting = nc.connect(
             credentials.url,
             name=name,
@@ -374,7 +373,7 @@ class Bus:
             await sub.unsubscribe()
 
 
-async def _abandon(task: "asyncio.Future[None]", nc: Client) -> None:
+async def _abandon(task: "asyncio.Future[None]", nc: LeanClient) -> None:
     """Give a first connection up, whatever it waits for."""
     task.cancel()
     try:

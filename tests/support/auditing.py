@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import random
 import shutil
 from argparse import Namespace
 from collections.abc import AsyncIterator
@@ -11,13 +12,19 @@ from agents.auditor.agent import run as audit
 from agents.projector.agent import run as project
 from bus.client import Bus, Credentials
 from bus.runtime import Context
-from bus.seals.verify import Record, Report
+from bus.seals.verify import Record, Report, record_of
 from bus.setup import create_streams
 from bus.streams import in_memory
 from cli.commands.audit import inspect
 from tests.support.instance import PATIENCE_S, Instance, until
+from tests.unit.projections.event_log import story
 
 BODIES = {"auditor": audit, "projector": project}
+
+
+def recorded(seed: int) -> list[Record]:
+    """Events as agents would write them; some carry no id."""
+    return [record_of(m) for m in story(random.Random(seed), 400).made]
 
 
 @contextlib.asynccontextmanager
