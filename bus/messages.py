@@ -7,7 +7,8 @@ from typing import Literal
 
 import msgspec
 
-AgentState = Literal["starting", "alive", "stalled", "stopped", "dead"]
+#: `halted`: it runs and does nothing, because going on would be wrong (`detail` says why); starting it again helps nobody.
+AgentState = Literal["starting", "alive", "halted", "stalled", "stopped", "dead"]
 
 
 #: Claims without progress after which nobody tries again.

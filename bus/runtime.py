@@ -54,6 +54,13 @@ class Context:
         self.progress = max(0, self.progress) + 1
         self.positions |= positions
 
+    async def halt(self, why: str) -> None:
+        """Stand still, and say so, until asked to stop: for what only a person can put right. Nothing is given up, and the
+        watchdog lets a halted agent be as long as its heartbeats come."""
+        log.error("%s halts: %s", self.name, why)
+        self.state, self.detail = "halted", f"halted {why}"
+        await self.stop.wait()
+
     async def beat(self) -> None:
         """Publish one heartbeat; a lost server is no reason to fail."""
         presence = Presence(

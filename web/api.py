@@ -157,12 +157,13 @@ async def live() -> Json:
 
 @get("/health/ready", summary="The bus is reachable and the read models are fresh")
 async def ready(services: Given) -> Response[Json]:
-
     now = services.hub.now
     bus = now.connected and services.bus.nc.is_connected
     views = services.views.version() is not None
     fresh = views and (now.behind_since is None or time.monotonic() - now.behind_since < READY_LAG_S)
-    body = {"ready": bus and fresh, "bus": bus, "read_models": views, "fresh": fresh}
+    # What it has halted at may be the newest event of all: then the read models only look fresh.
+    halted = "; ".join(p.detail for p in now.halted() if p.kind == "projector")
+    body = {"ready": bus and fresh and not halted, "bus": bus, "read_models": views, "fresh": fresh, "halted": halted}
     return Response(body, status_code=200 if body["ready"] else 503)
 
 

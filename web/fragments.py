@@ -212,7 +212,12 @@ def _stage(con: sqlite3.Connection, now: Now, params: Params) -> Json:
     return {"s": s, "proof": proof, "lane": found["lane"] if found else ""}
 
 
+def _notice(con: sqlite3.Connection, now: Now, _: Params) -> Json:
+    return {"halted": now.halted()}
+
+
 FRAGMENTS: dict[str, Fragment] = {
+    "notice": Fragment(_notice, live=True),
     "tiles": Fragment(_tiles, live=True),
     "running": Fragment(_running, live=True),
     "best": Fragment(_best),
@@ -226,8 +231,8 @@ FRAGMENTS: dict[str, Fragment] = {
     "leaders": Fragment(_leaders),
     "stage": Fragment(_stage),
 }
-#: Which fragments a page has; its template is `NAME.html`.
-PAGES: dict[str, tuple[str, ...]] = {
+#: Which fragments a page has, beside the notice that all have; its template is `NAME.html`.
+_OWN: dict[str, tuple[str, ...]] = {
     "overview": ("tiles", "running", "best", "top"),
     "workers": ("workers",),
     "campaigns": ("campaigns",),
@@ -236,3 +241,4 @@ PAGES: dict[str, tuple[str, ...]] = {
     "strategy": ("stage",),
     "form": (),
 }
+PAGES: dict[str, tuple[str, ...]] = {page: ("notice", *names) for page, names in _OWN.items()}

@@ -78,5 +78,5 @@ class Renderer:
         try:
             contexts = self.views.read_now(lambda con: {n: FRAGMENTS[n].context(con, now, params) for n in names})
         except Unreachable as e:
-            return {n: self.page("_nothing.html", reason=str(e)) for n in names}
+            return {n: self.page("_nothing.html", reason=str(e)) if n != "notice" else "" for n in names}
         return {n: self.page(f"_{n}.html", **contexts[n], params=params) for n in names}

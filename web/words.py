@@ -22,6 +22,7 @@ SHAPES = {
     "waiting": "◌",
     "discovered": "◇",
     "inconclusive": "≠",
+    "halted": "■",
     "stalled": "▲",
     "refused": "✕",
     "parked": "■",

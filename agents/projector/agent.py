@@ -51,7 +51,7 @@ class Projector:
                     await self._establish()
                     await self._follow()
                 except TooNew as e:
-                    await self._halt(f"halted: {e}; update this host, nothing is lost")
+                    await self._halt(f"{e}; nothing is lost: update Sluice on this host and start it again")
                 except files.Damaged as e:
                     log.error("%s; they are built anew", e)
                     self._close_store()
@@ -66,10 +66,8 @@ class Projector:
 
     async def _halt(self, why: str) -> None:
         """Alive, but of no use until a newer program takes over: the position does not move."""
-        log.error("%s", why)
-        self.context.state, self.context.detail = "stalled", why
         await self._close_tail()
-        await self.context.stop.wait()
+        await self.context.halt(f"after event {self.store.position.seq if self.store else 0}: {why}")
 
     async def _establish(self) -> None:
         """Open the read models, make sure that they are of this log, and stand ready to follow it."""

@@ -267,7 +267,7 @@ class Watchdog:
             child.tracks[agent] = follow(child.tracks[agent], presence, now, self.observer.ends)
             self._note_inner_restart(child, agent, before)
             found.append(judge(child.tracks[agent], self.observer.ends, now, since, self.settings))
-        worst = ("stalled", "dead", "starting", "stopped", "alive")
+        worst = ("stalled", "dead", "halted", "starting", "stopped", "alive")
         return min(found, key=lambda j: worst.index(j.state))
 
     def _note_inner_restart(self, child: Child, agent: str, before: str) -> None:

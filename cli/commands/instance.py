@@ -100,6 +100,9 @@ async def status(args: common.Args) -> int:
     common.print_table(
         "Agents", columns, [[a[c] for c in columns] for a in found["agents"]], "No agent has shown up yet."
     )
+    for a in found["agents"]:
+        if a["state"] == "halted":
+            print(f"The {a['kind']} of {a['host']} has {a['detail']}.")
     print("Units  " + "  ".join(f"{name} {count:,}" for name, count in units.items()))
     print(best_line(best))
     return 0

@@ -1,7 +1,8 @@
 """What is stored for ever can be read for ever: the bytes of an example of every event type and version.
 
 A changed struct fails here until its version is raised; the files of older versions stay, and `golden_lifted/` holds what
-each of them says in today's version. `python -m tests.contract.test_golden_events` writes the files that are missing, and never changes one.
+each of them says in today's version.
+`python -m tests.contract.test_golden_events` writes the files that are missing, and never changes one.
 """
 
 from pathlib import Path

@@ -271,10 +271,25 @@ async def test_readiness_needs_bus_and_fresh_read_models(services: Services) -> 
         assert (await client.get("/health/ready")).status_code == 503
         services.hub.now.connected = True
         assert (await client.get("/health/ready")).json() == {
-            "ready": True, "bus": True, "read_models": True, "fresh": True,
+            "ready": True, "bus": True, "read_models": True, "fresh": True, "halted": "",
         }  # fmt: skip
         services.hub.now.behind_since = time.monotonic() - 60
         assert (await client.get("/health/ready")).status_code == 503
+
+
+async def test_a_halted_projector_is_said_on_every_page_and_is_not_ready(services: Services) -> None:
+    why = "halted after event 7: event <x> is newer"
+    projector = msgspec.structs.replace(presence("1"), kind="projector", agent="projector", slot="", detail=why)
+    services.hub.now.connected = True
+    async with browser(services) as client:
+        for state, told in (("alive", False), ("halted", True)):
+            services.hub.now.presences = [msgspec.structs.replace(projector, state=state)]
+            services.hub.live += 1
+            ready = await client.get("/health/ready")
+            assert (ready.status_code, ready.json()["halted"]) == ((503, why) if told else (200, ""))
+            for path in ("/", "/workers", "/campaigns", "/campaigns/c1", "/campaigns/new", "/strategies"):
+                page = (await client.get(path)).text
+                assert ("The projector has halted after event 7: event &lt;x&gt; is newer." in page) is told
 
 
 async def test_metrics_are_prometheus_text(services: Services) -> None:
