@@ -28,7 +28,8 @@ class Tail:
         self._reopen = False
 
     async def _open(self) -> Pull:
-        name = f"tail-{uuid.uuid4().hex[:12]}"
+        # Whose it is stands in its name: who looks at consumers wants to know who is behind.
+        name = f"{self.bus.credentials.role}-{uuid.uuid4().hex[:12]}"
         config = {
             "name": name,
             "ack_policy": "none",
