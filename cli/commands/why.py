@@ -11,6 +11,7 @@ from rich.text import Text
 from rich.tree import Tree
 
 from bus.settings import StateDir
+from bus.skim import skim
 from cli import common
 from domain.errors import BadInput, Unreachable
 from projections import files, queries
@@ -36,7 +37,7 @@ async def why(args: common.Args) -> int:
         raise BadInput("--dot and --json are two answers to one question; choose one")
     async with common.admin(args) as bus:
         last = await bus.last_seq("EVENTS")
-        lineage = Lineage(bus, 0 if args.all else MOST)
+        lineage = Lineage(bus, lambda: skim(bus, "EVENTS"), 0 if args.all else MOST)
         with _views(args) as con, _looking(last) as progress:
             position = queries.position(con) if con is not None else None
             start = await resolve(lineage, bus, con, args.id, progress)

@@ -2,14 +2,14 @@
 
 import re
 import sqlite3
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from typing import NamedTuple, Protocol
 
 from bus.client import Stored
 from bus.subjects import token
 from domain.errors import BadInput, SluiceError
 from projections.lineage.rules import KINDS, Kind
-from projections.lineage.walk import Found, Lineage
+from projections.lineage.walk import ID_HEADER, Found, Lineage
 
 #: Signs that a beginning of an id needs, as everywhere.
 LEAST = 8
@@ -25,7 +25,6 @@ class Unknown(SluiceError):
 class Log(Protocol):
     """What is needed of the bus beside a Reader."""
 
-    def read(self, stream: str, start: int, subject_filter: str = ">", batch: int = 500) -> AsyncIterator[Stored]: ...
     async def next(self, stream: str, start: int, subject_filter: str) -> Stored | None: ...
     async def last_seq(self, stream: str) -> int: ...
 
@@ -64,7 +63,7 @@ async def resolve(
     stored = await log.next("EVENTS", 1, f"ev.*.*.{wanted}.*")
     if stored is not None:
         return await _entity(lineage, _kind_of(stored.subject), wanted)
-    return await _walk(lineage, log, con, wanted, progress)
+    return await _walk(lineage, con, wanted, progress)
 
 
 async def _event_at(lineage: Lineage, seq: int) -> Start:
@@ -108,16 +107,14 @@ def _in_views(con: sqlite3.Connection, wanted: str) -> list[tuple[Kind, str]]:
     return out
 
 
-async def _walk(
-    lineage: Lineage, log: Log, con: sqlite3.Connection | None, wanted: str, progress: Progress | None
-) -> Start:
+async def _walk(lineage: Lineage, con: sqlite3.Connection | None, wanted: str, progress: Progress | None) -> Start:
     """Ids of events stand in no index: the log is read from its beginning, until the whole id is found or all of it."""
     events: dict[str, int] = {}
     entities: dict[str, str] = {}
-    async for stored in log.read("EVENTS", 1, "ev.>", 1000):
+    async for stored in lineage.skim():
         if progress is not None and stored.seq % 10_000 == 0:
             progress(stored.seq)
-        id = stored.headers.get("Nats-Msg-Id", "")
+        id = stored.headers.get(ID_HEADER, "")
         if id == wanted:
             return await _event_at(lineage, stored.seq)
         if id.startswith(wanted):

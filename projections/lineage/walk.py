@@ -2,7 +2,7 @@
 cause is not where causes lie."""
 
 from collections import defaultdict
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable
 from typing import NamedTuple, Protocol
 
 import msgspec
@@ -15,6 +15,7 @@ from projections.lineage.rules import ORIGIN, Rest, Told, tell
 
 #: How many events of one kind are followed further, unless all are wanted.
 MOST = 12
+ID_HEADER = "Nats-Msg-Id"
 
 
 class Reader(Protocol):
@@ -22,6 +23,10 @@ class Reader(Protocol):
 
     def read(self, stream: str, start: int, subject_filter: str = ">", batch: int = 500) -> AsyncIterator[Stored]: ...
     async def get(self, stream: str, seq: int) -> Stored | None: ...
+
+
+#: Subjects and headers of the log, from its beginning.
+Skim = Callable[[], AsyncIterator[Stored]]
 
 
 class Node(msgspec.Struct, frozen=True):
@@ -63,8 +68,8 @@ class Found(NamedTuple):
 class Lineage:
     """Reads what it needs once, so that many questions to one log cost little. `most` 0 = follow everything."""
 
-    def __init__(self, reader: Reader, most: int = MOST) -> None:
-        self._reader, self._most = reader, most
+    def __init__(self, reader: Reader, skim: Skim, most: int = MOST) -> None:
+        self._reader, self.skim, self._most = reader, skim, most
         self._entities: dict[tuple[str, str], list[Found]] = {}
         self._by_id: dict[str, Found] = {}
         self._by_seq: dict[int, Found] = {}
@@ -136,27 +141,27 @@ class Lineage:
             if types and not may_be_root(event.type):
                 missing.append(f"event {seq} ({event.type}) names no cause")
             return []
-        for group in dict.fromkeys(t.rpartition(".")[0] for t in types):
-            for entity in dict.fromkeys((event.subject, *told.near)):
-                if cause in self._by_id:
-                    break
+        if cause.startswith("TELEM."):
+            return []  # the report of a joined machine, which is no event
+        entities = tuple(dict.fromkeys((event.subject, *told.near)))
+        groups = dict.fromkeys(t.rpartition(".")[0] for t in types)
+        places = [(group, entity) for group in groups for entity in entities]
+        for group, entity in [*places, *(("*.*", entity) for entity in entities)]:
+            if cause not in self._by_id:
                 await self.about(group, entity)
-        before = self._by_id.get(cause) or (
-            await self._anywhere(cause, seq) if not cause.startswith("TELEM.") else None
-        )
+        before = self._by_id.get(cause) or await self._anywhere(cause, seq)
         if before is not None and before.seq < seq:
             return [before]
-        if not cause.startswith("TELEM."):
-            missing.append(f"event {seq} names the cause {cause}, which is not in the log before it")
+        missing.append(f"event {seq} names the cause {cause}, which is not in the log before it")
         return []
 
     async def _anywhere(self, id: str, end: int) -> Found | None:
         """Through the whole log up to `end`: only for a cause that is filed where none is expected."""
-        async for stored in self._reader.read("EVENTS", 1, ">", 1000):
+        async for stored in self.skim():
             if stored.seq >= end:
                 return None
-            if stored.headers.get("Nats-Msg-Id", id) == id and (found := self._keep(stored)) and found.event.id == id:
-                return found
+            if stored.headers.get(ID_HEADER) == id:
+                return await self.at(stored.seq)
         return None
 
     async def _rests(self, seq: int, rest: Rest) -> list[Found]:

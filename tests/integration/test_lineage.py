@@ -5,6 +5,7 @@ import json
 import os
 import subprocess
 import sys
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -13,6 +14,7 @@ import pytest
 from bus import events as ev
 from bus.processes import this_process
 from bus.run_file import RunFile, write_run_file
+from bus.skim import skim
 from kernels.version import lane
 from projections.lineage.resolve import resolve
 from projections.lineage.walk import Lineage, Why
@@ -51,7 +53,7 @@ async def test_all_strategies_and_events_of_real_campaigns_resolve(mined: Mine) 
         (f.event.subject, f.data.digest, f.data.owner): str(f.data.replica) for f in of(log, ev.ReplicaAnswered) if f.data.counts
     }  # fmt: skip
     (dataset,) = {f.data.hash for f in of(log, ev.DatasetImported)}
-    lineage = Lineage(mined.bus)
+    lineage = Lineage(mined.bus, partial(skim, mined.bus, "EVENTS"))
     strategies = of(log, ev.StrategyValidated)
     assert len(strategies) >= 5
     for f in strategies:
@@ -70,7 +72,7 @@ async def test_all_strategies_and_events_of_real_campaigns_resolve(mined: Mine) 
         assert sorted(set(roots)) == ["cmd.campaign.requested", "data.dataset.imported"]
         assert all(cause < n.seq for n in found.nodes for cause in n.causes)
     # Whatever else is in the log: no chain breaks off, and a claim that went on from a checkpoint names the one before.
-    whole = Lineage(mined.bus, most=0)
+    whole = Lineage(mined.bus, partial(skim, mined.bus, "EVENTS"), most=0)
     for f in log:
         assert (await why(mined, whole, str(f.seq))).missing == (), f
     resumed = next(f for f in of(log, ev.ReplicaClaimed) if f.data.generation)
@@ -99,7 +101,7 @@ async def the_command_says_the_same(mined: Mine, log: list[Fact]) -> None:
         )  # type: ignore[return-value]
 
     f = of(log, ev.StrategyValidated)[-1]
-    in_process = await why(mined, Lineage(mined.bus), f.event.subject)
+    in_process = await why(mined, Lineage(mined.bus, partial(skim, mined.bus, "EVENTS")), f.event.subject)
     without = await sluice(f.event.subject[:16], "--json")
     assert without.returncode == 0, without.stderr
     assert json.loads(without.stdout)["nodes"] == json.loads(msgspec.json.encode(in_process.nodes))
