@@ -245,6 +245,9 @@ class Watchdog:
         child.judged = self._state(child)
         if child.kind == "web" and child.judged.state == "alive":
             child.judged = self._web_state(child)
+        if child.judged.state == "halted" and not child.told_halted:
+            child.told_halted = True
+            self.notes.note(f"{child.name} has {child.judged.reason}")
         if child.judged.replace:
             await self._replace(child, child.judged.reason)
         if time.monotonic() - self.bounded_at > BOUND_EVERY_S:

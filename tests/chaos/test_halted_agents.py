@@ -84,6 +84,7 @@ async def test_an_event_of_a_newer_program_halts_its_readers_and_nobody_restarts
     assert position(running) == seq - 1
     assert {n: running.pid_of(n) for n in READERS} == pids
     assert {n: p.started for n, p in (await running.presences()).items() if n in READERS} == started
+    assert running.output().count(f"projector has {words}") == 1
     said = await asyncio.to_thread(sluice, running.state.root, "status")
     assert f"The projector of alpha has {words}" in said.stdout
     status, body = await asyncio.to_thread(asked, running, "/health/ready")
