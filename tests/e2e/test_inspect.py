@@ -265,6 +265,18 @@ def test_nobody_deletes_with_the_nats_command_either(shell: Shell) -> None:
     assert _list(shell, "events", "--since", "1", "--limit", "1")[0]["seq"] == 1
 
 
+def test_without_a_stream_the_nats_command_shows_what_is_sent_and_not_what_is_stored(shell: Shell) -> None:
+    """What the page warns of: also what the log refuses, and nothing of what miners send."""
+    refused_one = "nats pub ev.mining.unit.y.validated sent-in-vain -H Nats-Expected-Last-Sequence:1"
+    shell.follow(f"nats sub 'ev.>' --raw & while {refused_one}; do sleep 0.2; done", "sent-in-vain\n")
+    assert _list(shell, "events", "--entity", "y") == []
+    mining = " ".join(["sluice", *MINE, "20", "--generations", "4", "--units", "3", "--wait"])
+    text = shell.follow(f"nats sub 'ev.>' 'claim.>' --raw & {mining}; wait", "units validated")
+    assert '"mining.unit.opened"' in text
+    assert "attempts" not in text
+    assert "attempts" in shell.run("nats sub 'claim.>' --stream CLAIM --last --raw --count 1")
+
+
 def test_the_context_is_for_its_owner_alone_and_an_unknown_role_is_refused(shell: Shell) -> None:
     path = Path(shell.run("sluice creds nats web").strip())
     assert path.stat().st_mode & 0o777 == 0o600
