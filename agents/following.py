@@ -45,7 +45,7 @@ class Follower:
                 await self._park(stored, str(e))
             except TooNew as e:
                 # Whatever were decided without it could be wrong; a program that knows it starts from the log again.
-                await self._context.halt(f"at event {stored.seq}: {e}; update Sluice on this host and start it again")
+                await self._context.halt(f"halted: {e}; update this host, nothing is lost")
                 return True
         return bool(messages)
 

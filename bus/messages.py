@@ -7,8 +7,7 @@ from typing import Literal
 
 import msgspec
 
-#: `halted`: it runs and does nothing, because going on would be wrong (`detail` says why); starting it again helps nobody.
-AgentState = Literal["starting", "alive", "halted", "stalled", "stopped", "dead"]
+AgentState = Literal["starting", "alive", "stalled", "stopped", "dead"]
 
 
 #: Claims without progress after which nobody tries again.

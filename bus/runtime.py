@@ -54,13 +54,6 @@ class Context:
         self.progress = max(0, self.progress) + 1
         self.positions |= positions
 
-    async def halt(self, why: str) -> None:
-        """Stand still, and say so, until asked to stop: for what only a person can put right. Nothing is given up, and the
-        watchdog lets a halted agent be as long as its heartbeats come."""
-        log.error("%s halts: %s", self.name, why)
-        self.state, self.detail = "halted", f"halted {why}"
-        await self.stop.wait()
-
     async def beat(self) -> None:
         """Publish one heartbeat; a lost server is no reason to fail."""
         presence = Presence(
@@ -87,6 +80,21 @@ class Context:
                 await self.bus.nc.publish(subject, msgspec.json.encode(presence))
             except (nats.errors.Error, OSError) as e:
                 log.debug("no heartbeat now: %s", e)
+
+    async def halt(self, why: str, over: Callable[[], Awaitable[bool]] | None = None) -> None:
+        """Do nothing until asked to stop, or until `over` (asked every second or so) says that the reason is gone.
+
+        Alive, and of no use: what is wrong is not cured by a restart, so that a watchdog sees progress and no backlog.
+        """
+        log.error("%s", why)
+        self.state, self.detail = "stalled", why
+        self.positions.clear()
+        while not self.stop.is_set():
+            self.step()
+            await self.idle(1.0)
+            if over is not None and not self.stop.is_set() and await over():
+                self.detail = ""
+                return
 
     async def idle(self, seconds: float) -> None:
         """Wait, but not beyond the signal to stop."""

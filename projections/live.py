@@ -41,6 +41,15 @@ def agent_rows(presences: list[Presence], recorded: Sequence[Json] = (), now: da
     return sorted(found, key=lambda a: (str(a["host"]), str(a["id"])))
 
 
+def halted(presences: list[Presence]) -> list[Json]:
+    """Agents that stand still until somebody acts, with the reason: the log is damaged, or newer than they are."""
+    return [
+        {"id": p.agent, "host": p.host, "detail": p.detail}
+        for p in presences
+        if p.state == "stalled" and p.detail.startswith("halted: ")
+    ]
+
+
 def worker_rows(
     rows: list[Json], presences: list[Presence], recorded: Sequence[Json] = (), now: datetime | None = None
 ) -> list[Json]:

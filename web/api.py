@@ -13,7 +13,7 @@ from bus.records import event_filter, event_record
 from domain.errors import BadInput
 from domain.risk import Level
 from projections import queries, ranking
-from projections.live import agent_rows, worker_rows
+from projections.live import agent_rows, halted, worker_rows
 from projections.queries import Json
 from web import form
 from web.metrics import exposition
@@ -155,15 +155,18 @@ async def live() -> Json:
     return {"live": True}
 
 
-@get("/health/ready", summary="The bus is reachable and the read models are fresh")
+@get(
+    "/health/ready", summary="The bus is reachable, the read models are fresh, and no agent has halted at a damaged log"
+)
 async def ready(services: Given) -> Response[Json]:
+
     now = services.hub.now
     bus = now.connected and services.bus.nc.is_connected
     views = services.views.version() is not None
     fresh = views and (now.behind_since is None or time.monotonic() - now.behind_since < READY_LAG_S)
-    # What it has halted at may be the newest event of all: then the read models only look fresh.
-    halted = "; ".join(p.detail for p in now.halted() if p.kind == "projector")
-    body = {"ready": bus and fresh and not halted, "bus": bus, "read_models": views, "fresh": fresh, "halted": halted}
+    stopped = [a["id"] for a in halted(now.presences)]
+    well = bus and fresh and not stopped
+    body = {"ready": well, "bus": bus, "read_models": views, "fresh": fresh, "halted": stopped}
     return Response(body, status_code=200 if body["ready"] else 503)
 
 

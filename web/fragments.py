@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from domain.errors import BadInput
 from projections import queries, ranking
-from projections.live import agent_rows, worker_rows
+from projections.live import agent_rows, halted, worker_rows
 from projections.progress import answered_of, campaign_counts, open_campaigns, work_of
 from projections.queries import Json
 from web.histogram import drawing, earning
@@ -42,6 +42,17 @@ def paging(params: Params, count: int, size: int) -> Json:
         "offset": (min(page, pages) - 1) * size,
         "size": size,
     }
+
+
+def alarm(now: Now) -> Json:
+    """What stands on every page: agents that halted, one line for each reason."""
+    found = halted(now.presences) if now.connected else []
+    reasons = {a["detail"]: [b["id"] for b in found if b["detail"] == a["detail"]] for a in found}
+    return {"reasons": reasons, "position": now.position}
+
+
+def _alarm(con: sqlite3.Connection, now: Now, _: Params) -> Json:
+    return alarm(now)
 
 
 def _tiles(con: sqlite3.Connection, now: Now, _: Params) -> Json:
@@ -212,12 +223,8 @@ def _stage(con: sqlite3.Connection, now: Now, params: Params) -> Json:
     return {"s": s, "proof": proof, "lane": found["lane"] if found else ""}
 
 
-def _notice(con: sqlite3.Connection, now: Now, _: Params) -> Json:
-    return {"halted": now.halted()}
-
-
 FRAGMENTS: dict[str, Fragment] = {
-    "notice": Fragment(_notice, live=True),
+    "alarm": Fragment(_alarm, live=True),
     "tiles": Fragment(_tiles, live=True),
     "running": Fragment(_running, live=True),
     "best": Fragment(_best),
@@ -231,14 +238,22 @@ FRAGMENTS: dict[str, Fragment] = {
     "leaders": Fragment(_leaders),
     "stage": Fragment(_stage),
 }
-#: Which fragments a page has, beside the notice that all have; its template is `NAME.html`.
-_OWN: dict[str, tuple[str, ...]] = {
-    "overview": ("tiles", "running", "best", "top"),
-    "workers": ("workers",),
-    "campaigns": ("campaigns",),
-    "campaign": ("campaign", "results", "units"),
-    "leaderboard": ("ten", "leaders"),
-    "strategy": ("stage",),
-    "form": (),
+#: Which fragments a page has; its template is `NAME.html`.
+PAGES: dict[str, tuple[str, ...]] = {
+    "overview": ("alarm", "tiles", "running", "best", "top"),
+    "workers": (
+        "alarm",
+        "workers",
+    ),
+    "campaigns": (
+        "alarm",
+        "campaigns",
+    ),
+    "campaign": ("alarm", "campaign", "results", "units"),
+    "leaderboard": ("alarm", "ten", "leaders"),
+    "strategy": (
+        "alarm",
+        "stage",
+    ),
+    "form": ("alarm",),
 }
-PAGES: dict[str, tuple[str, ...]] = {page: ("notice", *names) for page, names in _OWN.items()}

@@ -43,10 +43,6 @@ class Now:
         """Miners whose heartbeats come in time and that can work."""
         return [p for p in self.presences if p.kind == "miner" and judged_state(p) == "alive"]
 
-    def halted(self) -> list[Presence]:
-        """Agents that stand still because going on would be wrong."""
-        return [p for p in self.presences if judged_state(p) == "halted"]
-
     def owners(self) -> int:
         """How many distinct owners a unit could have now: hosts from two on, else slots."""
         miners = self.miners()

@@ -22,7 +22,6 @@ SHAPES = {
     "waiting": "◌",
     "discovered": "◇",
     "inconclusive": "≠",
-    "halted": "■",
     "stalled": "▲",
     "refused": "✕",
     "parked": "■",

@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import time
-from collections.abc import Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
 from typing import TypeVar
 
 from agents.projector.decide import doubt
@@ -51,7 +51,7 @@ class Projector:
                     await self._establish()
                     await self._follow()
                 except TooNew as e:
-                    await self._halt(f"{e}; nothing is lost: update Sluice on this host and start it again")
+                    await self._halt(f"halted: {e}; update this host, nothing is lost")
                 except files.Damaged as e:
                     log.error("%s; they are built anew", e)
                     self._close_store()
@@ -64,10 +64,10 @@ class Projector:
             await self._close_tail()
             self._close_store()
 
-    async def _halt(self, why: str) -> None:
-        """Alive, but of no use until a newer program takes over: the position does not move."""
+    async def _halt(self, why: str, over: Callable[[], Awaitable[bool]] | None = None) -> None:
+        """Alive, but of no use until a newer program or a whole log takes over: the position does not move."""
         await self._close_tail()
-        await self.context.halt(f"after event {self.store.position.seq if self.store else 0}: {why}")
+        await self.context.halt(why, over)
 
     async def _establish(self) -> None:
         """Open the read models, make sure that they are of this log, and stand ready to follow it."""

@@ -245,9 +245,6 @@ class Watchdog:
         child.judged = self._state(child)
         if child.kind == "web" and child.judged.state == "alive":
             child.judged = self._web_state(child)
-        if child.judged.state == "halted" and not child.told_halted:
-            child.told_halted = True
-            self.notes.note(f"{child.name} has {child.judged.reason}")
         if child.judged.replace:
             await self._replace(child, child.judged.reason)
         if time.monotonic() - self.bounded_at > BOUND_EVERY_S:
@@ -270,7 +267,7 @@ class Watchdog:
             child.tracks[agent] = follow(child.tracks[agent], presence, now, self.observer.ends)
             self._note_inner_restart(child, agent, before)
             found.append(judge(child.tracks[agent], self.observer.ends, now, since, self.settings))
-        worst = ("stalled", "dead", "halted", "starting", "stopped", "alive")
+        worst = ("stalled", "dead", "starting", "stopped", "alive")
         return min(found, key=lambda j: worst.index(j.state))
 
     def _note_inner_restart(self, child: Child, agent: str, before: str) -> None:

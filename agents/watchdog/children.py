@@ -41,7 +41,6 @@ class Child:
     tracks: dict[str, Track] = field(default_factory=dict)
     judged: Judged = field(default_factory=lambda: Judged("dead"))
     start_at: float | None = 0.0
-    told_halted: bool = False
     told_stalled: bool = False
     told_stopped: bool = False
 
@@ -109,7 +108,7 @@ def _output(path: Path) -> IO[bytes]:
 def take(child: Child, process: Process, now: float) -> None:
     """From now on `process` is this child."""
     child.process, child.start_at = process, None
-    child.told_halted = child.told_stalled = child.told_stopped = False
+    child.told_stalled = child.told_stopped = False
     child.judged = Judged("starting")
     child.tracks = {a: Track(process.pid, now) for a in child.agents}
 

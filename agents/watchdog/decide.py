@@ -43,7 +43,7 @@ class Judged(NamedTuple):
 
 
 def _ready(presence: Presence | None) -> bool:
-    return presence is not None and presence.state in ("alive", "halted", "stalled")
+    return presence is not None and presence.state in ("alive", "stalled")
 
 
 def _behind(presence: Presence, ends: Mapping[str, int]) -> dict[str, int]:
@@ -87,9 +87,6 @@ def judge(
     silent = now - max(track.beat_at, reachable_since)
     if silent > settings.silent_s:
         return stalled(f"no heartbeat for {silent:.0f} s")
-    if last.state == "halted":
-        # It stands still on purpose: replaced, it would halt again at the same place.
-        return Judged("halted", last.detail)
     patience = max(settings.stall_s, last.quiet_s)
     if last.progress >= 0 and now - max(track.progress_at, reachable_since) > patience:
         what = f"while it works on {last.work}" if last.work else "its main loop stands still"

@@ -21,7 +21,7 @@ from bus.settings import StateDir
 from cli import common
 from domain.errors import SluiceError, Unreachable
 from projections import queries, ranking
-from projections.live import agent_rows, worker_rows
+from projections.live import agent_rows, halted, worker_rows
 
 
 def add(sub: argparse._SubParsersAction) -> None:  # type: ignore[type-arg]
@@ -105,9 +105,8 @@ async def status(args: common.Args) -> int:
     common.print_table(
         "Agents", columns, [[a[c] for c in columns] for a in found["agents"]], "No agent has shown up yet."
     )
-    for a in found["agents"]:
-        if a["state"] == "halted":
-            print(f"The {a['kind']} of {a['host']} has {a['detail']}.")
+    for a in halted(presences):
+        print(f"{a['id']} {a['detail']}")
     print("Units  " + "  ".join(f"{name} {count:,}" for name, count in units.items()))
     print(best_line(best))
     if lag is not None:

@@ -57,14 +57,6 @@ def test_a_missing_heartbeat_is_never_health_also_when_its_key_has_expired() -> 
     assert "no heartbeat for 11 s" in judged(track, 12.0).reason
 
 
-def test_who_halted_is_let_be_however_much_waits_for_it_but_not_without_a_heartbeat() -> None:
-    track = after(
-        (1.0, beat(1, progress=5, EVENTS=7)), *((float(n), beat(n, "halted", 5, EVENTS=7)) for n in range(2, 400))
-    )
-    assert judged(track, 400.0, EVENTS=900) == Judged("halted", "")
-    assert judged(track, 420.0, EVENTS=900).replace
-
-
 def test_the_same_heartbeat_read_twice_is_one() -> None:
     assert judged(after((1.0, beat(1)), (11.0, beat(1))), 12.0).state == "stalled"
 

@@ -38,8 +38,9 @@ async def test_a_stream_begins_with_everything_and_then_says_only_what_changed(
     source = stream(services.hub, services.renderer, "overview", {})
     first = await read(source, 7)
     assert first[0].startswith("retry:")
-    names = ("notice", "tiles", "running", "best", "top")
-    assert {m.split("\n")[0] for m in first[1:6]} == {f"event: {n}" for n in names}
+    assert {m.split("\n")[0] for m in first[1:6]} == {
+        f"event: {n}" for n in ("alarm", "tiles", "running", "best", "top")
+    }
     store = ViewStore(tmp_path / "views.sqlite")
     validate(log, "c1", spec(), 1, ())
     store.apply_batch(log.made[-1:])
