@@ -3,6 +3,7 @@
 `data` stays raw until someone asks for it, so that a reader can route a million events without decoding each.
 """
 
+import functools
 from datetime import UTC, datetime
 
 import msgspec
@@ -46,7 +47,7 @@ class Event(msgspec.Struct, frozen=True, kw_only=True):
         if self.schemaver < entry.version:
             data = lift(self.type, self.schemaver, entry.version, data)
         try:
-            return msgspec.json.decode(data, type=entry.struct)
+            return _decoder(entry.struct).decode(data)
         except UNREADABLE as e:
             raise BadInput(f"data of {self.type} {self.id} cannot be read: {e}") from e
 
@@ -56,6 +57,12 @@ class Event(msgspec.Struct, frozen=True, kw_only=True):
 
 _DECODER = msgspec.json.Decoder(Event)
 _ENCODER = msgspec.json.Encoder()
+
+
+@functools.cache
+def _decoder(struct: type[EventData]) -> msgspec.json.Decoder[EventData]:
+    """One a type: to look a type up anew with every event costs as much as to read a small one."""
+    return msgspec.json.Decoder(struct)
 
 
 def now_rfc3339() -> str:
