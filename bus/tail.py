@@ -17,18 +17,23 @@ log = logging.getLogger("sluice.tail")
 class Tail:
     """An ordered reader. `position` is the last sequence handed out; after any doubt the consumer is made anew from there."""
 
-    def __init__(self, bus: Bus, stream: str, position: int = 0, subject_filter: str = "", batch: int = 500) -> None:
+    def __init__(
+        self, bus: Bus, stream: str, position: int = 0, subject_filter: str = "", batch: int = 500,
+        *, headers_only: bool = False,
+    ) -> None:  # fmt: skip
         self.bus = bus
         self.stream = stream
         self.position = position
         self._filter = subject_filter
         self._batch = batch
+        self._headers_only = headers_only
         self._pull: Pull | None = None
         self._consumer_seq = 0
         self._reopen = False
 
     async def _open(self) -> Pull:
-        name = f"tail-{uuid.uuid4().hex[:12]}"
+        # Whose it is stands in its name: who looks at consumers wants to know who is behind.
+        name = f"{self.bus.credentials.role}-{uuid.uuid4().hex[:12]}"
         config = {
             "name": name,
             "ack_policy": "none",
@@ -38,6 +43,8 @@ class Tail:
             "num_replicas": 1,
             "inactive_threshold": 60_000_000_000,
         }
+        if self._headers_only:
+            config["headers_only"] = True
         if self._filter:
             config["filter_subject"] = self._filter
         subject = f"{self.bus.wire.api}.CONSUMER.CREATE.{self.stream}.{name}"
@@ -78,8 +85,8 @@ class Tail:
                 raise ConsumerGone(f"{self.stream}: consumer sequence {consumer_seq} after {self._consumer_seq}")
             self._consumer_seq = consumer_seq
             self.position = seq
-            # An empty message ends a streamed reply across accounts: what follows it would never arrive.
-            self._reopen = self._reopen or not m.data
+            # A message of nothing, not even headers, ends a streamed reply across accounts: what follows would never arrive.
+            self._reopen = self._reopen or not (m.data or m.headers)
             out.append(Stored(m.subject, seq, m.data, m.headers or {}, tokens[-2]))
         return out
 

@@ -26,6 +26,7 @@ from cli.commands import (
     mine,
     replay,
     strategies,
+    why,
 )
 from domain.errors import BadInput, SluiceError, Unreachable
 
@@ -34,7 +35,21 @@ def build_parser() -> argparse.ArgumentParser:
     p = argparse.ArgumentParser(prog="sluice", description="Mine, prove and inspect trading strategies.")
     p.add_argument("--version", action="version", version=f"sluice {VERSION}")
     sub = p.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for module in (instance, creds, logs, data, mine, campaigns, strategies, backtest, events, audit, replay, bench):
+    for module in (
+        instance,
+        creds,
+        logs,
+        data,
+        mine,
+        campaigns,
+        strategies,
+        backtest,
+        events,
+        why,
+        audit,
+        replay,
+        bench,
+    ):
         module.add(sub)
     return p
 

@@ -1,4 +1,4 @@
-"""`sluice creds add HOST`: let the miners of another machine in."""
+"""`sluice creds add HOST`: let the miners of another machine in; `creds nats`: what the `nats` command needs."""
 
 import argparse
 import shutil
@@ -6,6 +6,7 @@ import signal
 from pathlib import Path
 
 from bus.accounts import accounts_conf, load_accounts, read_credentials, write_credentials, write_private
+from bus.nats_cli import write_context
 from bus.processes import send_signal
 from bus.run_file import RunFile, read_run_file
 from bus.settings import StateDir
@@ -21,6 +22,11 @@ def add(sub: argparse._SubParsersAction) -> None:  # type: ignore[type-arg]
     p.add_argument("host", metavar="HOST", help="the name under which that machine shows up")
     p.add_argument("--out", type=Path, metavar="FILE", help="write a copy there (0600)")
     p.set_defaults(run=add_host)
+    p = commands.add_parser(
+        "nats", parents=[common.options()], help="a context for the `nats` command; prints its file"
+    )
+    p.add_argument("role", nargs="?", default="admin", metavar="ROLE", help="whose rights (default: admin)")
+    p.set_defaults(run=nats)
 
 
 def add_host(args: common.Args) -> int:
@@ -48,6 +54,17 @@ def add_host(args: common.Args) -> int:
     )
     if state.settings().nats_listen == "127.0.0.1":
         print('other machines reach this server only with nats_listen = "0.0.0.0" (or an address) in sluice.toml')
+    return 0
+
+
+def nats(args: common.Args) -> int:
+    """`export NATS_CONTEXT="$(sluice creds nats)"`: the path alone, so that a shell can take it."""
+    state = StateDir(args.state)
+    path = write_context(state.creds / "nats", read_credentials(state.creds / f"{token(args.role)}.json"))
+    if args.json:
+        common.print_json({"role": args.role, "context": str(path)})
+    else:
+        print(path)
     return 0
 
 

@@ -249,8 +249,9 @@ async def test_it_halts_before_an_event_of_a_newer_program_and_stays_alive(insta
     newer = msgspec.structs.replace(event, schemaver=99)
     await admin.publish(newer.nats_subject(), encode_event(newer))
     async with projecting(instance) as context:
-        await until(lambda: context.state == "stalled", "it says that it stalled")
+        await until(lambda: context.state == "stalled", "it says that it halted")
         assert "version 99" in context.detail
+        assert context.detail.startswith("halted: event x is ")
         assert position(instance) == len(log.made)
         await append(admin, log.made[:3])
         await asyncio.sleep(0.3)
