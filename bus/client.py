@@ -50,14 +50,17 @@ MINER_WIRE = Wire(api="sluice.api", presence="presence")
 
 
 class Credentials(msgspec.Struct, frozen=True):
-    """How to connect in a role; stored 0600. `host` is the token that a miner may write under."""
+    """How to connect in a role; stored 0600. `seed`: the user's private key (an nkey). `host` is the token that a miner
+    may write under. `ca`: the certificate (PEM) that vouches for the server; with it nothing goes over the wire in clear.
+    """
 
     url: str
     role: str
     user: str = ""
-    password: str = ""
+    seed: str = ""
     wire: Wire = Wire()
     host: str = ""
+    ca: str = ""
 
 
 class Stored(NamedTuple):
@@ -142,8 +145,7 @@ class Bus:
 
         options: dict[str, Any] = {"reconnect_time_wait": 0.25}
         if credentials.user:
-            options |= {"user": credentials.user, "password": credentials.password}
-            options["inbox_prefix"] = f"_INBOX.{credentials.user}".encode()
+            options |= {"nkeys_seed_str": credentials.seed, "inbox_prefix": f"_INBOX.{credentials.user}".encode()}
         nc = Client()
         connecting = nc.connect(
             credentials.url,

@@ -158,7 +158,7 @@ class Server:
             "lame_duck_duration": "30s",
             "jetstream": jetstream,
         }
-        text = "# Written anew at every start of `sluice up`; holds passwords.\n"
+        text = "# Written anew at every start of `sluice up`; users are known by public keys.\n"
         text += "".join(f"{k}: {json.dumps(v)}\n" for k, v in head.items())
         write_private(self.state.server_conf, (text + accounts_conf(self.accounts, setup=setup)).encode())
 
