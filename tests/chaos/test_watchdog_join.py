@@ -26,7 +26,7 @@ async def test_a_second_host_joins_validates_and_is_heard(tmp_path: Path) -> Non
         await first.alive("dispatcher", "validator", "projector", "miner-1")
         creds = tmp_path / "beta.json"
         before = first.pid("nats-server")
-        made = sluice(first.state.root, "creds", "add", "beta", "--out", str(creds), "--json")
+        made = sluice(first.state.root, "creds", "add", "miner", "beta", "--out", str(creds), "--json")
         assert made.returncode == 0, made.stderr
         assert json.loads(made.stdout) == {"host": "beta", "file": str(creds), "active": True}
         assert stat.S_IMODE(creds.stat().st_mode) == 0o600
