@@ -13,7 +13,7 @@ import msgspec
 import nkeys
 
 from bus.client import AGENT_WIRE, MINER_WIRE, Credentials
-from bus.rights import AGENT_SERVICES, MINER_SERVICES, ROLES, host_of, may_publish, miner_user
+from bus.rights import EXPORTS, ROLES, host_of, may_publish, miner_user, services
 from domain.errors import Unreachable
 
 log = logging.getLogger("sluice.accounts")
@@ -116,34 +116,31 @@ def _user(name: str, seed: str) -> dict[str, object]:
     return {"nkey": public_key(seed), "permissions": rights}
 
 
-def _exports(account: str, services: list[tuple[str, str]]) -> list[dict[str, object]]:
+def _exports() -> list[dict[str, object]]:
     out: list[dict[str, object]] = []
-    for subject, _ in services:
+    for subject in EXPORTS:
         many = any(m in subject for m in _MANY_ANSWERS)
-        service: dict[str, object] = {"service": subject, "accounts": [account]}
+        service: dict[str, object] = {"service": subject}
         out.append(service | ({"response_type": "stream"} if many else {}))
     return out
 
 
-def _imports(services: list[tuple[str, str]]) -> list[dict[str, object]]:
+def _imports(user: str) -> list[dict[str, object]]:
     out: list[dict[str, object]] = []
-    for subject, to in services:
-        service: dict[str, object] = {"service": {"account": "SLUICE", "subject": subject}}
-        out.append(service | ({"to": to} if to else {}))
+    for home, local in services(user):
+        service: dict[str, object] = {"service": {"account": "SLUICE", "subject": home}}
+        out.append(service | ({"to": local} if local != home else {}))
     return out
 
 
 def accounts_conf(accounts: Accounts, *, setup: bool) -> str:
     """The `accounts` block of server.conf. With `setup`, only the set-up user exists: it makes streams while no agent runs."""
-    if setup:
-        block: dict[str, object] = {"SLUICE": {"jetstream": "enabled", "users": [{"nkey": public_key(accounts.setup)}]}}
-    else:
-        users = [(host_of(user), _user(user, seed)) for user, seed in accounts.seeds.items()]
-        exports = [*_exports("AGENTS", AGENT_SERVICES), *_exports("MINERS", MINER_SERVICES)]
-        block = {
-            "SLUICE": {"jetstream": "enabled", "users": [], "exports": exports},
-            "AGENTS": {"users": [u for host, u in users if not host], "imports": _imports(AGENT_SERVICES)},
-            "MINERS": {"users": [u for host, u in users if host], "imports": _imports(MINER_SERVICES)},
-        }
+    block: dict[str, object] = {
+        "SLUICE": {"jetstream": "enabled", "users": [{"nkey": public_key(accounts.setup)}] if setup else []}
+    }
+    if not setup:
+        block["SLUICE"] = {"jetstream": "enabled", "users": [], "exports": _exports()}
+        for user, seed in accounts.seeds.items():
+            block[user.upper() if user in ROLES else user] = {"users": [_user(user, seed)], "imports": _imports(user)}
     # The server reads JSON as a subset of its own format.
     return f"accounts: {json.dumps(block, indent=2)}\n"

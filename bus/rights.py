@@ -1,12 +1,15 @@
 """Who may do what on the bus: each role's least rights, and what its account can reach of the streams at all.
 
-The account with the streams has no user at run time. Agents and miners live in two accounts of their own and reach it
-through imported, renamed services: rights on subjects alone are bypassed through reply subjects (a user who may read
-could delete EVENTS by naming the delete request as the reply of a read), and across an account border a reply leads
-nowhere but back. What is not imported (delete, purge, update, restore of a stream) nobody can ask for.
+The account with the streams has no user at run time. Each user lives in an account of its own and reaches it through
+imported, renamed services, which are exactly its rights: rights on subjects alone are bypassed through reply subjects (a
+user who may read could delete EVENTS by naming the delete request as the reply of a read). Across an account border a
+reply leads back into the account that asked and to what is imported there: measured, a role that shared an account with
+the dispatcher purged WORK so. What nobody imports (delete, purge, update, restore of a stream) nobody can ask for.
 
-`python -m bus.rights > docs/rights.md` prints the matrix; tests try every pair that it forbids against a real server.
+`bus/matrix.py` prints docs/rights.md from it; tests try every pair that is forbidden against a real server.
 """
+
+from bus.flow import FLOW, subject_pattern
 
 #: The API of JetStream as agents and miners see it; un-renamed imports of it do not work across accounts.
 API = "sluice.api"
@@ -41,65 +44,46 @@ def _agent(role: str, *, lease: bool = False) -> list[str]:
     return [*_shown(role), f"parked.{role}.*.*", *([f"$KV.LEASE.{role}"] if lease else [])]
 
 
+def _events(role: str) -> list[str]:
+    """The events that the flow table has it publish, and no other."""
+    return [subject_pattern(name).replace("<id>", "*") for name, flow in FLOW.items() if role in flow.publishers]
+
+
 #: role -> what it may publish, beside its own inbox to listen on.
 ROLES: dict[str, list[str]] = {
     "admin": [">"],
     "dispatcher": [
         *_agent("dispatcher", lease=True),
-        "ev.mining.campaign.>",
-        "ev.mining.unit.*.opened",
-        "ev.mining.queue.>",
-        "ev.data.>",
+        *_events("dispatcher"),
         "work.>",
-        "art.>",
         *(f"{API}.{name}" for name in _FEED_NAMES),
     ],
-    "validator": [
-        *_agent("validator", lease=True),
-        "ev.mining.unit.>",
-        "ev.mining.campaign.*.judged",
-        "ev.strategy.>",
-        "ev.ops.kernel.>",
-    ],
+    "validator": [*_agent("validator", lease=True), *_events("validator")],
     "projector": _agent("projector"),
     "auditor": [*_agent("auditor", lease=True), "audit.>"],
-    "watchdog": [*_agent("watchdog"), "ev.ops.>", *(f"{API}.{name}" for name in _BUCKET_NAMES)],
-    "web": [*_shown("web"), "ev.cmd.campaign.*.requested"],
+    "watchdog": [*_agent("watchdog"), *_events("watchdog"), *(f"{API}.{name}" for name in _BUCKET_NAMES)],
+    "web": [*_shown("web"), *_events("web")],
 }
-#: (subject where the streams are, name in the account that imports it; "" = the same)
-AGENT_SERVICES = [(f"{_HOME_API}.{name}", f"{API}.{name}") for name in (*_READ_NAMES, *_FEED_NAMES, *_BUCKET_NAMES)] + [
-    (subject, "")
-    for subject in (
-        "ev.>",
-        "work.>",
-        "claim.>",
-        "result.>",
-        "ckpt.>",
-        "art.>",
-        "telem.>",
-        "log.*.*",
-        "parked.>",
-        "audit.>",
-        "$KV.PRESENCE.>",
-        "$KV.LEASE.>",
-    )
-]
-MINER_SERVICES = [
-    (f"{_HOME_API}.CONSUMER.MSG.NEXT.WORK.*", f"{API}.CONSUMER.MSG.NEXT.WORK.*"),
-    *(
-        (f"{_HOME_API}.STREAM.MSG.GET.{s}", f"{API}.STREAM.MSG.GET.{s}")
-        for s in ("CLAIM", "RESULT", "CKPT", "ARTIFACTS", "KV_PRESENCE")
-    ),
-    ("$JS.ACK.WORK.>", ""),
-    ("claim.*.*.*.*", ""),
-    ("result.*.*.*.*.*", ""),
-    ("ckpt.*.*.*.*", ""),
-    ("art.*.*.*", ""),
-    ("telem.*.*.*", ""),
-    ("log.*.*", ""),
-    ("parked.miner.*.*", ""),
-    ("$KV.PRESENCE.*.*", "presence.*.*"),
-]
+#: What the account with the streams offers to others; each imports no more than its own rights.
+EXPORTS = (
+    *(f"{_HOME_API}.{name}" for name in (*_READ_NAMES, *_FEED_NAMES, *_BUCKET_NAMES)),
+    f"{_HOME_API}.CONSUMER.MSG.NEXT.WORK.*",
+    "$JS.ACK.WORK.>",
+    "ev.>",
+    "work.>",
+    "claim.>",
+    "result.>",
+    "ckpt.>",
+    "art.>",
+    "telem.>",
+    "log.*.*",
+    "parked.>",
+    "audit.>",
+    "$KV.PRESENCE.>",
+    "$KV.LEASE.>",
+)
+#: Pulling and acknowledging is for miners.
+_ADMIN = [e for e in EXPORTS if e not in (f"{_HOME_API}.CONSUMER.MSG.NEXT.WORK.*", "$JS.ACK.WORK.>")]
 
 
 def miner_user(host: str) -> str:
@@ -114,7 +98,8 @@ def host_of(user: str) -> str:
 def miner_rights(host: str) -> list[str]:
     """A machine writes claims, results, checkpoints, artifacts, logs and heartbeats under its own host token only."""
     return [
-        f"{API}.>",
+        f"{API}.CONSUMER.MSG.NEXT.WORK.*",
+        *(f"{API}.STREAM.MSG.GET.{s}" for s in ("CLAIM", "RESULT", "CKPT", "ARTIFACTS", "KV_PRESENCE")),
         "$JS.ACK.WORK.>",
         "parked.miner.*.*",
         f"claim.*.*.{host}.*",
@@ -134,7 +119,25 @@ def may_publish(user: str) -> list[str]:
 
 
 def services(user: str) -> list[tuple[str, str]]:
-    return MINER_SERVICES if host_of(user) else AGENT_SERVICES
+    """What this user's account imports: (subject where the streams are, its name here). Its rights and no more, because
+    an answer whose sender names an imported subject as the reply goes on to that.
+    """
+    if user == "admin":
+        return [(home, _local(home, "")) for home in _ADMIN]
+    host = host_of(user)
+    return [(_home(local, host), local) for local in may_publish(user)]
+
+
+def _home(local: str, host: str) -> str:
+    if local.startswith(f"{API}."):
+        return f"{_HOME_API}.{local.removeprefix(f'{API}.')}"
+    return f"$KV.PRESENCE.{local.removeprefix('presence.')}" if host and local.startswith("presence.") else local
+
+
+def _local(home: str, host: str) -> str:
+    if home.startswith(f"{_HOME_API}."):
+        return f"{API}.{home.removeprefix(f'{_HOME_API}.')}"
+    return f"presence.{home.removeprefix('$KV.PRESENCE.')}" if host and home.startswith("$KV.PRESENCE.") else home
 
 
 def matches(pattern: str, subject: str) -> bool:
@@ -150,27 +153,15 @@ def matches(pattern: str, subject: str) -> bool:
 
 def is_served(user: str, subject: str) -> bool:
     """Whether `subject`, as this user's account names it, leads anywhere."""
-    return any(matches(to or home, subject) for home, to in services(user))
+    return any(matches(local, subject) for _, local in services(user))
 
 
 def local_name(user: str, home_subject: str) -> str:
-    """How this user's account names a subject of the streams; "" where it cannot be reached from there."""
-    for home, to in services(user):
-        if matches(home, home_subject):
-            # A renamed import keeps what its wildcards stand for, which is the end of the subject.
-            fixed = len(_fixed(home).split(".")) if _fixed(home) else 0
-            rest = home_subject.split(".")[fixed:]
-            return ".".join([_fixed(to), *rest] if rest else [to]) if to else home_subject
-    return ""
-
-
-def _fixed(pattern: str) -> str:
-    """The tokens before the first wildcard."""
-    parts = pattern.split(".")
-    return ".".join(parts[: next((n for n, p in enumerate(parts) if p in "*>"), len(parts))])
+    """How this user's account names a subject of the streams, whether it is imported there or not."""
+    return _local(home_subject, host_of(user))
 
 
 def allowed(user: str, home_subject: str) -> bool:
     """Whether this user can send a message to a subject of the account that holds the streams."""
     local = local_name(user, home_subject)
-    return bool(local) and any(matches(p, local) for p in may_publish(user))
+    return is_served(user, local) and any(matches(p, local) for p in may_publish(user))
