@@ -27,15 +27,17 @@ def reload_accounts(conf: Path, server: Proc, monitor_url: str, accounts: Accoun
     head, mark, _ = conf.read_text().partition(_MARK)
     if not mark:
         raise Unreachable(f"{conf} has no accounts; restart with `sluice up`")
-    before = _loaded(monitor_url)
     write_private(conf, (head + accounts_conf(accounts, setup=False)).encode())
-    if not send_signal(server, signal.SIGHUP):
-        return False
-    deadline = time.monotonic() + timeout_s
-    while _loaded(monitor_url) == before:
-        if time.monotonic() > deadline:
-            raise Unreachable("the running server did not take the new users; they hold from its next start on")
-        time.sleep(0.02)
+    # Measured with 2.15.1: what an account imports that came with a reload leads nowhere before the next one.
+    for _ in range(2):
+        before = _loaded(monitor_url)
+        if not send_signal(server, signal.SIGHUP):
+            return False
+        deadline = time.monotonic() + timeout_s
+        while _loaded(monitor_url) == before:
+            if time.monotonic() > deadline:
+                raise Unreachable("the running server did not take the new users; they hold from its next start on")
+            time.sleep(0.02)
     return True
 
 
