@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import gc
 import ssl
 from pathlib import Path
 
@@ -70,8 +69,6 @@ async def test_a_machine_is_let_in_and_cut_off_while_the_server_runs(instance: I
     ):
         await Bus.connect(instance.credentials("miner-beta"), "again", timeout_s=PATIENCE_S)
     assert await admin.last("CLAIM", "claim.w.>") is None
-    await beta.nc.close()
-    gc.collect()
     # Nobody else lost its connection.
     assert (admin.nc.stats["reconnects"], delta.nc.stats["reconnects"]) == (0, 0)
 
