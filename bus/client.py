@@ -18,6 +18,11 @@ from nats.aio.msg import Msg
 from nats.errors import ConnectionClosedError, MaxPayloadError
 from nats.js.client import JetStreamContext
 
+from bus.credentials import AGENT_WIRE as AGENT_WIRE
+from bus.credentials import MINER_WIRE as MINER_WIRE
+from bus.credentials import Credentials as Credentials
+from bus.credentials import Wire as Wire
+from bus.credentials import refused
 from bus.envelope import Event, encode_event
 from bus.tls import client_options, words
 from bus.violations import Watched
@@ -38,31 +43,6 @@ class Refused(SluiceError):
 
 class SubjectTaken(Refused):
     """The subject may hold one message and has one already."""
-
-
-class Wire(msgspec.Struct, frozen=True):
-    """Prefixes as this connection's account sees them."""
-
-    api: str = "$JS.API"
-    presence: str = "$KV.PRESENCE"
-
-
-AGENT_WIRE = Wire(api="sluice.api")
-MINER_WIRE = Wire(api="sluice.api", presence="presence")
-
-
-class Credentials(msgspec.Struct, frozen=True):
-    """How to connect in a role; stored 0600. `seed`: the user's private key (an nkey). `host` is the token that a miner
-    may write under. `ca`: the certificate (PEM) that vouches for the server; with it nothing goes over the wire in clear.
-    """
-
-    url: str
-    role: str
-    user: str = ""
-    seed: str = ""
-    wire: Wire = Wire()
-    host: str = ""
-    ca: str = ""
 
 
 class Stored(NamedTuple):
@@ -167,7 +147,7 @@ class Bus:
             return cls(nc, credentials, patience_s, watched)
         await _abandon(task, nc)
         if watched.turned_away():
-            raise Unreachable(_refused(credentials))
+            raise Unreachable(refused(credentials))
         why = words(watched.last, credentials.url, credentials.ca) if watched.last is not None else ""
         raise Unreachable(why or f"no NATS server answers at {credentials.url}; is `sluice up` running?")
 
@@ -194,7 +174,7 @@ class Bus:
             raise Refused(f"{subject}: {len(payload)} bytes are more than the server takes") from e
         except (TimeoutError, nats.errors.Error, OSError) as e:
             if self.watched.turned_away() and not self.nc.is_connected:
-                raise Unreachable(_refused(self.credentials)) from e
+                raise Unreachable(refused(self.credentials)) from e
             raise Unreachable(f"no answer to {subject} within {timeout_s:g} s ({type(e).__name__})") from e
 
     async def publish(
@@ -379,15 +359,6 @@ class Bus:
                 yield Stored(h["Nats-Subject"], int(h["Nats-Sequence"]), msg.data, h, h["Nats-Time-Stamp"])
         finally:
             await sub.unsubscribe()
-
-
-def _refused(credentials: Credentials) -> str:
-    other = "" if credentials.user else "; it wants credentials (--creds)"
-    if credentials.host and credentials.user:
-        other = (
-            f"; they were revoked or are another instance's: `sluice creds add miner {credentials.host}` makes new ones"
-        )
-    return f"the server at {credentials.url} refuses the credentials of {credentials.role}{other}"
 
 
 async def _abandon(task: "asyncio.Future[None]", nc: Client) -> None:
