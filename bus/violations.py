@@ -57,7 +57,7 @@ class Watched:
 
     def hopeless(self) -> bool:
         """Whether it makes no sense to go on connecting: asked again, the server says the same."""
-        return self.turned_away() or isinstance(self.last, ssl.SSLError)
+        return self.turned_away() or isinstance(self.last, ssl.SSLCertVerificationError)
 
     def violation(self, *subjects: str) -> Forbidden | None:
         """The error for the first of these subjects that the server said was violated."""
