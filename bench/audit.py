@@ -165,7 +165,7 @@ def _alone(what: str, state: StateDir) -> dict[str, Any]:
 async def _read(state: StateDir) -> dict[str, Any]:
     """The bare client, nats-py's own and nothing of ours: an ordered pull with a callback that counts."""
     c = read_credentials(state.creds / "admin.json")
-    nc = await nats.connect(c.url, user=c.user, password=c.password, inbox_prefix=f"_INBOX.{c.user}".encode())
+    nc = await nats.connect(c.url, nkeys_seed_str=c.seed, inbox_prefix=f"_INBOX.{c.user}".encode())
     api = c.wire.api
     last = msgspec.json.decode((await nc.request(f"{api}.STREAM.INFO.EVENTS")).data)["state"]["last_seq"]
     at = time.monotonic()

@@ -17,8 +17,15 @@ from nats.aio.msg import Msg
 from nats.errors import ConnectionClosedError, MaxPayloadError
 from nats.js.client import JetStreamContext
 
+from bus.credentials import AGENT_WIRE as AGENT_WIRE
+from bus.credentials import MINER_WIRE as MINER_WIRE
+from bus.credentials import Credentials as Credentials
+from bus.credentials import Wire as Wire
+from bus.credentials import refused
 from bus.envelope import Event, encode_event
 from bus.lean import LeanClient
+from bus.tls import client_options, words
+from bus.violations import Watched
 from domain.errors import BadInput, Conflict, SluiceError, Unreachable
 
 log = logging.getLogger("sluice.bus")
@@ -36,28 +43,6 @@ class Refused(SluiceError):
 
 class SubjectTaken(Refused):
     """The subject may hold one message and has one already."""
-
-
-class Wire(msgspec.Struct, frozen=True):
-    """Prefixes as this connection's account sees them."""
-
-    api: str = "$JS.API"
-    presence: str = "$KV.PRESENCE"
-
-
-AGENT_WIRE = Wire(api="sluice.api")
-MINER_WIRE = Wire(api="sluice.api", presence="presence")
-
-
-class Credentials(msgspec.Struct, frozen=True):
-    """How to connect in a role; stored 0600. `host` is the token that a miner may write under."""
-
-    url: str
-    role: str
-    user: str = ""
-    password: str = ""
-    wire: Wire = Wire()
-    host: str = ""
 
 
 class Stored(NamedTuple):
@@ -121,8 +106,11 @@ def _raise_for(error: _ApiError, subject: str) -> None:
 class Bus:
     """A connection in one role. All waits are bounded; a lost server is waited for by reconnecting for ever."""
 
-    def __init__(self, nc: LeanClient, credentials: Credentials, patience_s: float = 30.0) -> None:
+    def __init__(
+        self, nc: LeanClient, credentials: Credentials, patience_s: float = 30.0, watched: Watched | None = None
+    ) -> None:
         self.nc = nc
+        self.watched = watched or Watched(credentials.role, credentials.user)
         self.patience_s = patience_s
         self.credentials = credentials
         self.wire = credentials.wire
@@ -133,22 +121,15 @@ class Bus:
         cls, credentials: Credentials, name: str, timeout_s: float = 10.0, patience_s: float = 30.0
     ) -> "Bus":
         """Connect or raise Unreachable with one clear line. A permission violation is logged as what it is."""
-        connected = False
-        last: list[str] = []
-
-        async def on_error(error: Exception) -> None:
-            last[:] = [str(error)]
-            log.log(logging.ERROR if connected else logging.DEBUG, "%s: %s", name, error)
-
-        options: dict[str, Any] = {"reconnect_time_wait": 0.25}
+        watched = Watched(name, credentials.user)
+        options: dict[str, Any] = {"reconnect_time_wait": 0.25, **client_options(credentials.ca)}
         if credentials.user:
-            options |= {"user": credentials.user, "password": credentials.password}
-            options["inbox_prefix"] = f"_INBOX.{credentials.user}".encode()
+            options |= {"nkeys_seed_str": credentials.seed, "inbox_prefix": f"_INBOX.{credentials.user}".encode()}
         nc = LeanClient()
         connecting = nc.connect(
             credentials.url,
             name=name,
-            error_cb=on_error,
+            error_cb=watched.on_error,
             max_reconnect_attempts=-1,
             connect_timeout=2,
             ping_interval=5,
@@ -159,15 +140,16 @@ class Bus:
         # With endless reconnects the client tries for ever at the first connection too: the deadline is ours.
         task = asyncio.ensure_future(connecting)
         deadline = time.monotonic() + timeout_s
-        while not task.done() and time.monotonic() < deadline and not any("authorization" in e.lower() for e in last):
+        while not task.done() and time.monotonic() < deadline and not watched.hopeless():
             await asyncio.wait({task}, timeout=0.05)
         if task.done() and task.exception() is None:
-            connected = True
-            return cls(nc, credentials, patience_s)
+            watched.connected = True
+            return cls(nc, credentials, patience_s, watched)
         await _abandon(task, nc)
-        if any("authorization" in e.lower() for e in last):
-            raise Unreachable(f"the server at {credentials.url} refuses the credentials of {credentials.role}")
-        raise Unreachable(f"no NATS server answers at {credentials.url}; is `sluice up` running?")
+        if watched.turned_away():
+            raise Unreachable(refused(credentials))
+        why = words(watched.last, credentials.url, credentials.ca) if watched.last is not None else ""
+        raise Unreachable(why or f"no NATS server answers at {credentials.url}; is `sluice up` running?")
 
     @property
     def server_version(self) -> str:
@@ -185,12 +167,14 @@ class Bus:
     async def request(
         self, subject: str, payload: bytes, headers: dict[str, str] | None = None, timeout_s: float = 2.0
     ) -> Msg:
-        """One request, one answer; Unreachable on time-out or while disconnected, Refused when it is too large."""
+        """One request, one answer; Unreachable on time-out or while disconnected, Refused when it is too large, Forbidden."""
         try:
-            return await self.nc.request(subject, payload, timeout=timeout_s, headers=headers)
+            return await self.watched.request(self.nc, subject, payload, headers, timeout_s)
         except MaxPayloadError as e:
             raise Refused(f"{subject}: {len(payload)} bytes are more than the server takes") from e
         except (TimeoutError, nats.errors.Error, OSError) as e:
+            if self.watched.turned_away() and not self.nc.is_connected:
+                raise Unreachable(refused(self.credentials)) from e
             raise Unreachable(f"no answer to {subject} within {timeout_s:g} s ({type(e).__name__})") from e
 
     async def publish(
@@ -206,7 +190,7 @@ class Bus:
         """Store a message and return its sequence. Repeats over outages up to `patience_s`, with the same id.
 
         Raises Conflict (the expectation failed: perhaps our own earlier try, read back to know), SubjectTaken,
-        Refused, Unreachable.
+        Refused, Forbidden, Unreachable.
         """
         h = dict(headers or {})
         if id:
@@ -272,6 +256,8 @@ class Bus:
         except (Unreachable, Conflict, nats.errors.Error) as e:
             if await self._committed([event for event, _ in entries]):
                 return await self.last_seq("EVENTS")
+            if forbidden := self.watched.violation(*(event.nats_subject() for event, _ in entries)):
+                raise forbidden from e
             if isinstance(e, SluiceError):
                 raise
             raise Unreachable(f"a batch of {len(entries)} events was not sent: {e}") from e
@@ -356,12 +342,14 @@ class Bus:
         sub = await self.nc.subscribe(inbox, pending_msgs_limit=batch + 16, pending_bytes_limit=-1)
         try:
             query = msgspec.json.encode({"seq": start, "next_by_subj": subject_filter, "batch": batch})
-            await self.nc.publish(f"{self.wire.api}.DIRECT.GET.{stream}", query, reply=inbox)
+            subject = f"{self.wire.api}.DIRECT.GET.{stream}"
+            await self.nc.publish(subject, query, reply=inbox)
             while True:
                 try:
                     msg = await sub.next_msg(timeout=5.0)
                 except (TimeoutError, nats.errors.TimeoutError, ConnectionClosedError) as e:
-                    raise Unreachable(f"reading {stream} from {start} stopped answering") from e
+                    forbidden = self.watched.violation(subject)
+                    raise forbidden or Unreachable(f"reading {stream} from {start} stopped answering") from e
                 h = msg.headers or {}
                 status = h.get("Status")
                 if status in ("204", "404"):

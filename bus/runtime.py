@@ -195,7 +195,7 @@ async def live(
         credentials = read_credentials(path)
         host = credentials.host or host
         bus = await Bus.connect(credentials, f"{host}.{name}", timeout_s=30.0)
-        lines = log_to_bus(host, name, [credentials.password])
+        lines = log_to_bus(host, name, [credentials.seed])
         handlers.append(lines)
         context = Context(bus, settings, state_dir, kind, name, host, slot, lane, stop)
         loops = [asyncio.create_task(_heartbeats(context)), asyncio.create_task(lines.keep_shipping(bus))]

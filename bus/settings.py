@@ -41,10 +41,19 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     delivery without a sign of life goes to another miner after `ack_wait_s`; miners checkpoint every `checkpoint_s`;
     the dispatcher compares the queue with the log every `sweep_s`. A unit gets at most `replica_limit` answers.
     The auditor seals the log after `seal_events` events, and after `seal_s` where there are new ones.
+    A server that other machines reach demands TLS unless `tls` is false.
     """
 
     nats_port: int = 4222
     nats_listen: str = "127.0.0.1"  # other machines can join when this is an address that they reach
+    tls: Literal["auto"] | bool = (
+        "auto"  # whether clients must encrypt; "auto": when nats_listen is not this machine alone
+    )
+    tls_names: tuple[str, ...] = ()  # further names and addresses for the server's certificate
+    tls_cert: str = ""  # files of your own instead of ours: certificate, key, and the authority's certificate (PEM)
+    tls_key: str = ""
+    tls_ca: str = ""
+    encrypt_store: bool = False  # the log on disk is encrypted with DIR/store.key, or with $SLUICE_STORE_KEY
     http: str = ""  # HOST:PORT of the pages
     miners: int = 0  # 0 = one a core
     host: str = ""  # "" = this machine's name
@@ -175,6 +184,8 @@ def check_settings(settings: Settings) -> None:
             raise BadInput(f"{name} must be {low} to {high}, not {getattr(settings, name)}")
     if settings.seal_webhook and not re.match(r"https?://[^/]+", settings.seal_webhook):
         raise BadInput(f"seal_webhook must be an http or https URL, not {settings.seal_webhook}")
+    if len({bool(settings.tls_cert), bool(settings.tls_key), bool(settings.tls_ca)}) > 1:
+        raise BadInput("tls_cert, tls_key and tls_ca belong together: give all three, or none for files of our own")
     if settings.max_store_mb < 0:
         raise BadInput("max_store_mb must be 0 (three quarters of the free space) or more")
     if settings.restart_limit < 0 or settings.cooldown_s < 0:

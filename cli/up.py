@@ -47,9 +47,11 @@ async def run_joined(args: common.Args) -> int:
     state.create()
     creds = read_credentials(args.creds) if args.creds else Credentials("", "miner", host=state.settings().host_name())
     creds = msgspec.structs.replace(creds, url=args.url, host=host_token(creds.host or state.settings().host_name()))
+    if creds.ca:
+        creds = msgspec.structs.replace(creds, url=creds.url.replace("nats://", "tls://"))
     path = state.creds / f"miner-{creds.host}.json"
     write_private(path, msgspec.json.encode(creds))
-    launch = Launch(this_process("supervisor"), "join", nats_url=args.url, miners=args.miners, creds=str(path))
+    launch = Launch(this_process("supervisor"), "join", nats_url=creds.url, miners=args.miners, creds=str(path))
     return await _own(args, launch)
 
 

@@ -21,3 +21,7 @@ class Conflict(SluiceError):
     """Another writer was first: the expected sequence did not hold."""
 
     retryable = True
+
+
+class Forbidden(SluiceError):
+    """Rights do not reach so far; nothing was stored, and trying again will not change that."""

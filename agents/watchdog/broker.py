@@ -59,7 +59,7 @@ class Broker:
                 marker.write_text(wanted)
             await self.server.start()
         on_started()
-        write_credentials(self.state.creds, self.accounts, self.server.url, anonymous=foreign)
+        self._write_credentials()
         bus = await Bus.connect(self.credentials(), f"{self.host}.watchdog start")
         try:
             if foreign:
@@ -91,9 +91,12 @@ class Broker:
         if isinstance(self.server, Server):
             self.server.accounts = self.accounts
             await self.server.start(timeout_s=timeout_s)
-        write_credentials(
-            self.state.creds, self.accounts, self.server.url, anonymous=isinstance(self.server, ForeignServer)
-        )
+        self._write_credentials()
+
+    def _write_credentials(self) -> None:
+        foreign = isinstance(self.server, ForeignServer)
+        ca = self.server.ca if isinstance(self.server, Server) else ""
+        write_credentials(self.state.creds, self.accounts, self.server.url, anonymous=foreign, ca=ca)
 
     async def make_buckets(self, bus: Bus) -> None:
         """Those that live in memory do not outlive the server."""
@@ -104,7 +107,7 @@ class Broker:
         assert isinstance(self.server, Server)
         await self.server.start(setup=True)
         try:
-            creds = Credentials(self.server.url, "setup", "setup", self.accounts.setup)
+            creds = Credentials(self.server.url, "setup", "setup", self.accounts.setup, ca=self.server.ca)
             bus = await Bus.connect(creds, "setup")
             try:
                 created = await create_streams(bus, specs)

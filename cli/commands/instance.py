@@ -33,9 +33,9 @@ def add(sub: argparse._SubParsersAction) -> None:  # type: ignore[type-arg]
     p.add_argument("--empty", action="store_true", help="register no dataset and open no starter campaign")
     p.set_defaults(run=up)
     p = sub.add_parser("join", parents=[common.options()], help="mine on this machine for an instance elsewhere")
-    p.add_argument("url", metavar="URL", help="nats://HOST:PORT of the instance")
+    p.add_argument("url", metavar="URL", help="nats:// or tls://HOST:PORT of the instance")
     p.add_argument("--miners", type=common.MINERS, metavar="N", help="miners on this machine (default: one a core)")
-    p.add_argument("--creds", type=Path, metavar="FILE", help="made there by `sluice creds add HOST`")
+    p.add_argument("--creds", type=Path, metavar="FILE", help="made there by `sluice creds add miner NAME`")
     p.set_defaults(run=join)
     for name, function, text in (
         ("down", down, "stop the instance and wait until it is gone"),

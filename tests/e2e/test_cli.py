@@ -240,10 +240,10 @@ PRIVATE = ("accounts.json", "server.conf", "web.secrets", "web.json", "creds/", 
 
 
 def test_no_key_of_the_instance_is_in_an_event_a_log_a_page_or_a_readable_file(instance: Path) -> None:
-    """Passwords of the bus, the key that signs sessions and the token for scripts; the link is printed on purpose."""
+    """Private keys of the bus, the one that signs sessions and the token for scripts; the link is printed on purpose."""
     accounts = json.loads((instance / "accounts.json").read_text())
     web = json.loads((instance / "web.secrets").read_text())
-    keys = [*accounts["passwords"].values(), accounts["setup"], web["key"], web["token"]]
+    keys = [*accounts["seeds"].values(), accounts["setup"], web["key"], web["token"]]
     keys.append((instance / "audit" / "key.pem").read_text().splitlines()[1])
     assert len(keys) > 8
     assert min(map(len, keys)) >= 20
