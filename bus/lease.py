@@ -28,15 +28,17 @@ class Lease:
             )
             self._renewed = time.monotonic()
             return True
-        except Conflict:
-            return await self._after_conflict()
+        except Conflict as e:
+            return await self._after_conflict(e.actual or 0)
         except SluiceError as e:
             log.debug("lease not renewed: %s", e)
             return False
 
-    async def _after_conflict(self) -> bool:
-        """Ours already, free (given up by its holder: taken at the next call), or another's."""
-        there = await self._bus.last("KV_LEASE", self._subject)
+    async def _after_conflict(self, actual: int) -> bool:
+        """Ours already, free (given up by its holder: taken at the next call), or another's; `actual` is whose it is now."""
+        there = await self._bus.last("KV_LEASE", self._subject, patience_s=0.0)
+        if there is not None and there.seq < actual:
+            there = None  # read from a node that is behind: we shall see at the next call
         mine = there is not None and there.data == self._owner.encode()
         free = there is not None and not there.data
         self._seq = there.seq if there is not None and (mine or free) else 0

@@ -1,6 +1,6 @@
 """All streams and buckets, once. Created by the set-up user; verified, never silently changed, at every start."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from nats.js.api import DiscardPolicy, RetentionPolicy, StorageType, StoreCompression, StreamConfig
@@ -30,6 +30,7 @@ class StreamSpec:
             "allow_rollup_hdrs",
             "allow_atomic",
             "allow_direct",
+            "num_replicas",
         )
     )
 
@@ -49,6 +50,7 @@ def _stream(name: str, subjects: list[str], purpose: str, **settings: Any) -> St
         "allow_atomic": False,
         "allow_direct": True,
         "duplicate_window": 120.0,
+        "num_replicas": 1,
     }
     return StreamSpec(StreamConfig(name=name, subjects=subjects, **(defaults | settings)), purpose)
 
@@ -67,8 +69,12 @@ def _bucket(name: str, ttl_s: float, purpose: str, storage: StorageType = Storag
     )
 
 
-def stream_specs(presence_ttl_s: float = 30.0, lease_ttl_s: float = 10.0) -> tuple[StreamSpec, ...]:
-    """The whole table; the two TTLs come from the settings because tests live faster."""
+def stream_specs(presence_ttl_s: float = 30.0, lease_ttl_s: float = 10.0, replicas: int = 1) -> tuple[StreamSpec, ...]:
+    """The whole table; the two TTLs come from the settings because tests live faster. `replicas`: 3 on a cluster."""
+    return tuple(replace(s, config=s.config.evolve(num_replicas=replicas)) for s in _table(presence_ttl_s, lease_ttl_s))
+
+
+def _table(presence_ttl_s: float, lease_ttl_s: float) -> tuple[StreamSpec, ...]:
     forever = {"deny_delete": True, "deny_purge": True, "discard": DiscardPolicy.NEW}
     return (
         _stream("EVENTS", ["ev.>"], "all domain events, for ever", allow_atomic=True, **forever),
@@ -100,6 +106,12 @@ def stream_specs(presence_ttl_s: float = 30.0, lease_ttl_s: float = 10.0) -> tup
         _bucket("PRESENCE", presence_ttl_s, "heartbeats of all agents"),
         _bucket("LEASE", lease_ttl_s, "which agent of a kind is the active one"),
     )
+
+
+def stream_config(info: dict[str, Any]) -> StreamConfig:
+    """The settings in what a server says of a stream."""
+    config: StreamConfig = StreamConfig.from_response(info["config"])
+    return config
 
 
 def in_memory(spec: StreamSpec) -> bool:

@@ -13,7 +13,20 @@ from collections.abc import Sequence
 
 from bus.runtime import VERSION
 from bus.settings import StateDir
-from cli.commands import backtest, bench, campaigns, creds, data, events, instance, logs, mine, replay, strategies
+from cli.commands import (
+    backtest,
+    bench,
+    campaigns,
+    cluster,
+    creds,
+    data,
+    events,
+    instance,
+    logs,
+    mine,
+    replay,
+    strategies,
+)
 from domain.errors import BadInput, SluiceError, Unreachable
 
 
@@ -21,7 +34,7 @@ def build_parser() -> argparse.ArgumentParser:
     p = argparse.ArgumentParser(prog="sluice", description="Mine, prove and inspect trading strategies.")
     p.add_argument("--version", action="version", version=f"sluice {VERSION}")
     sub = p.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for module in (instance, creds, logs, data, mine, campaigns, strategies, backtest, events, replay, bench):
+    for module in (instance, creds, logs, data, mine, campaigns, strategies, backtest, events, replay, cluster, bench):
         module.add(sub)
     return p
 
