@@ -115,6 +115,9 @@ def node_conf(plan: Plan, node: Node, accounts: Accounts, *, setup: bool, via: M
         "listen": address(node.host, node.route_port),
         "authorization": {"user": ROUTE_USER, "password": plan.route_secret, "timeout": 5},
         "routes": routes,
+        # A node that stands still or is cut off keeps its connections: the others must not count on it for minutes.
+        "ping_interval": "5s",
+        "ping_max": 2,
     }
     if via:
         # Routes that are told on would go around: to where nobody listens.

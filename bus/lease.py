@@ -23,6 +23,13 @@ class Lease:
         if time.monotonic() - self._renewed < self._ttl_s / 3:
             return True
         try:
+            return await self._take()
+        except SluiceError as e:
+            log.debug("lease not renewed: %s", e)
+            return False
+
+    async def _take(self) -> bool:
+        try:
             self._seq = await self._bus.publish(
                 self._subject, self._owner.encode(), expect=Expect(self._subject, self._seq), patience_s=0.0
             )
@@ -30,9 +37,6 @@ class Lease:
             return True
         except Conflict as e:
             return await self._after_conflict(e.actual or 0)
-        except SluiceError as e:
-            log.debug("lease not renewed: %s", e)
-            return False
 
     async def _after_conflict(self, actual: int) -> bool:
         """Ours already, free (given up by its holder: taken at the next call), or another's; `actual` is whose it is now."""

@@ -149,20 +149,29 @@ class Reader:
         end = await self._end(stream, subject_filter) if self.clustered else 0
         deadline = time.monotonic() + self.patience_s
         while True:
-            count = 0
-            async for stored in self._direct_batch(stream, start, subject_filter, batch):
-                start = stored.seq + 1
-                count += 1
-                yield stored
-            if count == batch:
-                continue
-            if start <= end:
-                end = await self._end(stream, subject_filter)  # what it was may be gone by now
-            if start > end:
-                return
+            count, pause = 0, 0.05
+            try:
+                async for stored in self._direct_batch(stream, start, subject_filter, batch):
+                    start = stored.seq + 1
+                    count += 1
+                    yield stored
+                if count == batch:
+                    continue
+                if start <= end:
+                    end = await self._end(stream, subject_filter)  # what it was may be gone by now
+                if start > end:
+                    return
+            except Unreachable:
+                # Any copy may be asked, also one that stands still just now.
+                if not self.clustered or time.monotonic() > deadline:
+                    raise
+                await self.doubt()
+                pause = 0.2
+            if count:
+                deadline = time.monotonic() + self.patience_s
             if time.monotonic() > deadline:
                 raise Unreachable(f"the copy of {stream} that we read ends before {end}, which is stored")
-            await asyncio.sleep(0.05)
+            await asyncio.sleep(pause)
 
     async def _end(self, stream: str, subject_filter: str) -> int:
         there = await self.last(stream, subject_filter)
@@ -170,13 +179,15 @@ class Reader:
 
     async def _direct_batch(self, stream: str, start: int, subject_filter: str, batch: int) -> AsyncIterator[Stored]:
         inbox = self.nc.new_inbox()
+        # Among several, one that stands still may be asked: another one answers the next time.
+        timeout_s = 1.0 if self.clustered else 5.0
         sub = await self.nc.subscribe(inbox, pending_msgs_limit=batch + 16, pending_bytes_limit=-1)
         try:
             query = msgspec.json.encode({"seq": start, "next_by_subj": subject_filter, "batch": batch})
             await self.nc.publish(f"{self._api}.DIRECT.GET.{stream}", query, reply=inbox)
             while True:
                 try:
-                    msg = await sub.next_msg(timeout=5.0)
+                    msg = await sub.next_msg(timeout=timeout_s)
                 except (TimeoutError, nats.errors.TimeoutError, ConnectionClosedError) as e:
                     raise Unreachable(f"reading {stream} from {start} stopped answering") from e
                 h = msg.headers or {}

@@ -91,7 +91,8 @@ async def content(bus: Bus, name: str) -> Copied:
         head = json.dumps([m.seq, m.subject, m.time, own, len(m.data)])
         sha.update(head.encode() + m.data)
         count += 1
-    return Copied(int(state["first_seq"]), int(state["last_seq"]), count, sha.hexdigest())
+    # An empty stream's first sequence is 0 or the one after its last: it means nothing.
+    return Copied(int(state["first_seq"]) if count else 0, int(state["last_seq"]), count, sha.hexdigest())
 
 
 _OF_THE_READ = {"Nats-Stream", "Nats-Subject", "Nats-Sequence", "Nats-Time-Stamp", "Nats-Num-Pending", "Nats-UpTo-Sequence",
@@ -124,16 +125,14 @@ def all_current(info: dict[str, Any], wanted: int) -> bool:
 
 
 async def wait_current(bus: Bus, names: list[str], wanted: int, timeout_s: float) -> None:
-    """Until each of them has `wanted` copies that are current. Unreachable names those that have not."""
+    """Until each of them has had `wanted` copies that are current. Unreachable names those that have not."""
     deadline = asyncio.get_running_loop().time() + timeout_s
+    late = names
     while True:
-        late = []
-        for name in names:
-            info = await bus.stream_info(name)
-            if info is None or not all_current(info, wanted):
-                late.append(name)
+        infos = {name: await bus.stream_info(name) for name in late}
+        late = [name for name, info in infos.items() if info is None or not all_current(info, wanted)]
         if not late:
             return
         if asyncio.get_running_loop().time() > deadline:
             raise Unreachable(f"not all copies of {', '.join(late)} are current yet; nothing is lost, run it again")
-        await asyncio.sleep(0.3)
+        await asyncio.sleep(0.1)

@@ -39,7 +39,7 @@ async def run_instance(args: common.Args) -> int:
     if args.nats_port is not None and (args.nats or grown_url(StateDir(args.state))):
         raise BadInput("--nats-port is for a server of our own; the log of this instance is to be on others")
     launch = Launch(
-        this_process("supervisor"), "up", args.nats_port, args.nats, args.miners, getattr(args, "http", "") or ""
+        this_process("supervisor"), "up", args.nats_port, args.nats or "", args.miners, getattr(args, "http", "") or ""
     )
     return await _own(args, launch)
 

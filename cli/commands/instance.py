@@ -25,9 +25,7 @@ from projections.live import agent_rows, worker_rows
 def add(sub: argparse._SubParsersAction) -> None:  # type: ignore[type-arg]
     p = sub.add_parser("up", parents=[common.options()], help="start everything and stay; Ctrl-C stops it")
     p.add_argument("--nats-port", type=common.PORT, metavar="N", help="port of our own server (0 = any free one)")
-    p.add_argument(
-        "--nats", type=common.nats, default="", metavar="URLS", help="use servers that run already: nats://A,nats://B,…"
-    )
+    p.add_argument("--nats", type=common.nats, metavar="URLS", help="use servers that run already: nats://A,nats://B,…")
     p.add_argument("--miners", type=common.MINERS, metavar="N", help="miners on this machine (default: one a core)")
     p.add_argument("--http", type=common.http, metavar="HOST:PORT", help="address of the pages (port 0 = any free one)")
     p.add_argument("--empty", action="store_true", help="register no dataset and open no starter campaign")

@@ -5,18 +5,17 @@ import contextlib
 import signal
 import subprocess
 import threading
-import time
 from collections.abc import Coroutine
 from pathlib import Path
 from typing import Any
 
-from bus.accounts import load_accounts, write_credentials
+from bus.accounts import write_credentials
 from bus.client import Bus, Credentials
 from bus.cluster import NODES, SERVE, SET_UP, Node, Plan, new_plan, write_node
 from bus.foreign import look
 from bus.server import find_server, free_port
 from bus.setup import create_streams
-from bus.streams import in_memory
+from bus.streams import in_memory, stream_specs
 from bus.transfer import wait_current
 from domain.errors import SluiceError
 from tests.support.instance import PATIENCE_S, Instance, until
@@ -33,6 +32,7 @@ class Routes:
         self._silent: set[str] = set()
         self._loop = asyncio.new_event_loop()
         self._heal = asyncio.Event()
+        self._servers: list[asyncio.Server] = []
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True, name="routes")
         self._thread.start()
         ports = {n.name: n.route_port for n in plan.nodes}
@@ -54,16 +54,19 @@ class Routes:
             ways = [self._carry(reader, there[1], {start, end}), self._carry(there[0], writer, {start, end})]
             await asyncio.gather(*ways)
 
-        await asyncio.start_server(serve, "127.0.0.1", port)
+        self._servers.append(await asyncio.start_server(serve, "127.0.0.1", port))
 
     async def _carry(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, ends: set[str]) -> None:
-        with contextlib.suppress(OSError):
+        try:
             while data := await reader.read(256 * 1024):
                 while ends & self._silent:
                     await self._heal.wait()
                 writer.write(data)
                 await writer.drain()
-        writer.close()
+        except OSError:
+            return  # either end is gone, and with it the route
+        finally:
+            writer.close()
 
     def isolate(self, node: str) -> None:
         async def cut() -> None:
@@ -80,8 +83,18 @@ class Routes:
         self._do(whole())
 
     def close(self) -> None:
+        async def end() -> None:
+            for server in self._servers:
+                server.close()
+            tasks = asyncio.all_tasks() - {asyncio.current_task()}
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+        self._do(end())
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join(PATIENCE_S)
+        self._loop.close()
 
 
 def plan_here(out: Path) -> Plan:
@@ -179,8 +192,6 @@ class ClusterInstance(Instance):
         await self._made(watchdog, in_memory_too=True)
 
     def specs(self):  # type: ignore[no-untyped-def]
-        from bus.streams import stream_specs
-
         return stream_specs(self.settings.presence_ttl_s, self.settings.lease_ttl_s, NODES)
 
     async def _made(self, bus: Bus, *, in_memory_too: bool) -> None:
@@ -198,6 +209,16 @@ class ClusterInstance(Instance):
             await wait_current(bus, [s.config.name or "" for s in specs], NODES, PATIENCE_S)
         except (AssertionError, SluiceError) as e:
             raise AssertionError(f"{e}\n{self.nodes.words()}") from e
+
+    async def current(self) -> None:
+        """All copies of all streams are as far as their leaders."""
+        bus = await self.bus("watchdog")
+        try:
+            await wait_current(bus, [s.config.name or "" for s in self.specs()], NODES, PATIENCE_S)
+        except SluiceError as e:
+            raise AssertionError(str(e)) from e
+        finally:
+            await bus.nc.close()
 
     async def leader(self, stream: str) -> str:
         """The node that leads the stream now, asked of all nodes by the watchdog's connection."""
