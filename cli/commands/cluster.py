@@ -21,6 +21,8 @@ from cli.grow import Grow
 from cli.owned import end_leftovers
 from domain.errors import BadInput, SluiceError, Unreachable
 
+LOOKS, LOOK_EVERY_S = 10, 0.2
+
 
 def add(sub: argparse._SubParsersAction) -> None:  # type: ignore[type-arg]
     p = sub.add_parser("cluster", help="the log on three nodes")
@@ -114,28 +116,42 @@ async def status(args: common.Args) -> int:
     state = StateDir(args.state)
     creds = read_credentials(state.creds / "admin.json")
     urls = server_urls(creds.url)
-    nodes = [(u, n) for u, n in zip(urls, await asyncio.gather(*(look(u) for u in urls)), strict=True)]
-    bus = await Bus.connect(creds, "cluster status", timeout_s=10.0, patience_s=20.0)
+    nodes = [_node(u, n) for u, n in zip(urls, await asyncio.gather(*(look(u) for u in urls)), strict=True)]
+    answering = [n["name"] or n["url"] for n in nodes if n["reachable"]]
+    try:
+        bus = await Bus.connect(creds, "cluster status", timeout_s=10.0, patience_s=20.0)
+    except Unreachable as e:
+        hint = f" ({', '.join(answering)} answer: in their set-up configuration?)" if answering else ""
+        raise Unreachable(f"{e}{hint}") from e
     try:
         if not bus.clustered:
             raise SluiceError("this instance's log lies on a single server; `sluice cluster config` begins with three")
-        infos = {s.config.name or "": await bus.stream_info(s.config.name or "") for s in stream_specs()}
+        streams = await _streams(bus)
     except Unreachable as e:
-        raise Unreachable(f"{e}; do at least two nodes run? {_reachable(nodes)}") from e
+        raise Unreachable(f"{e}; of {len(urls)} nodes answer: {', '.join(answering)}; at least two must run") from e
     finally:
         await bus.close()
-    streams = [_stream(name, info) for name, info in infos.items()]
-    ok = all(s["ok"] for s in streams) and all(n is not None for _, n in nodes)
+    ok = all(s["ok"] for s in streams) and len(answering) == len(urls)
     if args.json:
-        common.print_json({"ok": ok, "nodes": [_node(u, n) for u, n in nodes], "streams": streams})
+        common.print_json({"ok": ok, "nodes": nodes, "streams": streams})
     else:
-        _show([_node(u, n) for u, n in nodes], streams)
+        _show(nodes, streams)
         print("all copies are current" if ok else "NOT all copies are current: what is away or behind is not safe yet")
     return 0 if ok else 1
 
 
-def _reachable(nodes: list[tuple[str, Any]]) -> str:
-    return ", ".join(f"{u} {'answers' if n is not None else 'does not answer'}" for u, n in nodes)
+async def _streams(bus: Bus) -> list[dict[str, Any]]:
+    """All streams; one that is written to may be behind at the moment of a look, so some looks decide."""
+    names = [s.config.name or "" for s in stream_specs()]
+    found: dict[str, dict[str, Any]] = {}
+    for _ in range(LOOKS):
+        late = [n for n in names if n not in found or not found[n]["ok"]]
+        if found:
+            await asyncio.sleep(LOOK_EVERY_S)
+        found |= {n: _stream(n, await bus.stream_info(n)) for n in late}
+        if all(s["ok"] for s in found.values()):
+            break
+    return [found[n] for n in names]
 
 
 def _node(url: str, node: Any) -> dict[str, Any]:

@@ -12,7 +12,11 @@ from tests.support.cluster import NAMES, ClusterInstance
 from tests.support.instance import PATIENCE_S, until
 from tests.support.racers import Racers
 
-pytestmark = pytest.mark.slow
+pytestmark = [
+    pytest.mark.slow,
+    # What nats-py opened to a node that never said a word it leaves to the garbage collector.
+    pytest.mark.filterwarnings("ignore:.*StreamWriter.__del__:pytest.PytestUnraisableExceptionWarning"),
+]
 MEDIUM = {"population": 60, "generations": 30}
 UNITS = 3
 PACE_MS = 20

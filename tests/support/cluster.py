@@ -33,6 +33,7 @@ class Routes:
         self._loop = asyncio.new_event_loop()
         self._heal = asyncio.Event()
         self._servers: list[asyncio.Server] = []
+        self._writers: list[asyncio.StreamWriter] = []
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True, name="routes")
         self._thread.start()
         ports = {n.name: n.route_port for n in plan.nodes}
@@ -45,12 +46,14 @@ class Routes:
 
     async def _listen(self, start: str, end: str, port: int, to: int) -> None:
         async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            self._writers.append(writer)
             there = None
             with contextlib.suppress(OSError):
                 there = await asyncio.open_connection("127.0.0.1", to)
             if there is None:
                 writer.close()
                 return
+            self._writers.append(there[1])
             ways = [self._carry(reader, there[1], {start, end}), self._carry(there[0], writer, {start, end})]
             await asyncio.gather(*ways)
 
@@ -90,6 +93,9 @@ class Routes:
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
+            for writer in self._writers:
+                writer.close()
+            await asyncio.gather(*(w.wait_closed() for w in self._writers), return_exceptions=True)
 
         self._do(end())
         self._loop.call_soon_threadsafe(self._loop.stop)
