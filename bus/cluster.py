@@ -50,6 +50,10 @@ class Plan(msgspec.Struct, frozen=True):
     def url(self) -> str:
         return ",".join(n.url for n in self.nodes)
 
+    def folder(self, node: Node) -> str:
+        """The folder of its configurations, as people name it in a command."""
+        return f"{Path(self.out).name}/{node.name}"
+
 
 def parse_node(text: str) -> Node:
     """`NAME=HOST:CLIENT_PORT:ROUTE_PORT`, an IPv6 address in brackets; BadInput says what is wrong."""

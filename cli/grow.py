@@ -79,7 +79,8 @@ class Grow:
         found = await look(node.url)
         if found is None:
             raise Unreachable(
-                f"node {node.name} does not answer at {node.url}; start it there: sluice cluster serve {node.name} --setup"
+                f"node {node.name} does not answer at {node.url}; start it there: "
+                f"sluice cluster serve {self.plan.folder(node)} --setup"
             )
         if too_old(found.version):
             raise Unreachable(f"node {node.name} is nats-server {found.version}, 2.12 or newer is needed")
@@ -97,8 +98,13 @@ class Grow:
         except Unreachable:
             return False
         try:
-            infos = [await bus.stream_info(s.config.name or "") for s in self.specs if not in_memory(s)]
-            return all(i is not None and all_current(i, NODES) for i in infos)
+            for spec in self.specs:
+                info = await bus.stream_info(spec.config.name or "")
+                if info is None and in_memory(spec):
+                    continue  # the next start makes it
+                if info is None or difference(spec, stream_config(info)) or not all_current(info, NODES):
+                    return False
+            return True
         finally:
             await bus.close()
 
@@ -108,7 +114,7 @@ class Grow:
         except Unreachable as e:
             raise Unreachable(
                 f"node {node.name} does not let the set-up user in; stop it and start it with: "
-                f"sluice cluster serve {node.name} --setup"
+                f"sluice cluster serve {self.plan.folder(node)} --setup"
             ) from e
         await bus.close()
 

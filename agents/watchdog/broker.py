@@ -13,7 +13,7 @@ from bus.processes import Process, stop_all
 from bus.run_file import Launch, RunFile
 from bus.server import Server, free_port
 from bus.settings import Settings, StateDir
-from bus.setup import create_streams, missing_streams
+from bus.setup import StreamsDiffer, create_streams, missing_streams
 from bus.streams import StreamSpec, in_memory, stream_specs
 from domain.errors import SluiceError
 from domain.hashing import canonical
@@ -115,7 +115,13 @@ class Broker:
 
     async def make_buckets(self, bus: Bus) -> None:
         """Those that live in memory do not outlive the server."""
-        await create_streams(bus, tuple(s for s in self._specs() if in_memory(s)))
+        try:
+            await create_streams(bus, tuple(s for s in self._specs() if in_memory(s)))
+        except StreamsDiffer as e:
+            if isinstance(self.server, Server):
+                raise
+            advice = "with the nodes in their set-up configuration, `sluice cluster grow` removes such a bucket"
+            raise StreamsDiffer(f"{e}; {advice}") from e
 
     async def _set_up(self, specs: tuple[StreamSpec, ...]) -> None:
         """The set-up user exists only in a server without agents: at run time nobody can alter or empty a stream."""

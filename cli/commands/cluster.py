@@ -101,12 +101,13 @@ async def grow(args: common.Args) -> int:
         moved = await Grow(state, plan, lambda text: None if args.json else print(text, flush=True)).run()
     finally:
         lock.close()
-    todo = [f"sluice cluster serve {n.name}" for n in plan.nodes]
+    todo = [f"sluice cluster serve {plan.folder(n)}" for n in plan.nodes]
     if args.json:
         common.print_json({"url": plan.url, "streams": [m._asdict() for m in moved], "next": [*todo, "sluice up"]})
     elif moved:
         print(f"the log lives on {', '.join(n.name for n in plan.nodes)} from now on")
-        print(f"the single server's own copy stays in {state.nats_store} as it is, until you delete it")
+        if any(state.nats_store.iterdir()):
+            print(f"the single server's own copy stays in {state.nats_store} as it is, until you delete it")
         print("now stop the three servers, and start each without --setup:")
         print("".join(f"  {line}\n" for line in todo) + "then here: sluice up, and sluice cluster status")
     return 0

@@ -23,7 +23,7 @@ from tests.support.market import small_market, spec_for
 from tests.support.running import PATIENCE_S, Running, sluice
 
 pytestmark = pytest.mark.slow
-UNITS = 8
+UNITS = 6
 
 
 @pytest.fixture
@@ -67,7 +67,7 @@ async def test_one_node_grows_to_three_and_mining_goes_on(running: Running, tmp_
     bus = await connected(running)
     candles = small_market()
     await register_dataset(bus, DatasetStore(running.state.cache), candles, "test", "alpha")
-    campaign = await request_campaign(bus, spec_for(candles, UNITS, population=60, generations=30), "test")
+    campaign = await request_campaign(bus, spec_for(candles, UNITS, population=100, generations=150), "test")
     before = await wait_for(bus, ReplicaAnswered, campaign)
     await running.down()
 
