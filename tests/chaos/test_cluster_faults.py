@@ -1,6 +1,9 @@
 """Three real servers: the leader killed, a rolling restart, a stopped leader, a partition, while miners mine and writers race."""
 
 import asyncio
+import shutil
+import subprocess
+import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -9,7 +12,8 @@ import pytest
 from bus import events as ev
 from tests.support.campaign import Mine, undisturbed
 from tests.support.cluster import NAMES, ClusterInstance
-from tests.support.instance import PATIENCE_S, until
+from tests.support.instance import PATIENCE_S, ROOT, until
+from tests.support.namespaces import CANNOT
 from tests.support.racers import Racers
 
 pytestmark = [
@@ -104,3 +108,17 @@ async def test_nothing_acknowledged_is_lost_and_nothing_happens_twice(cluster: C
         await asyncio.wait_for(racers.finish(), PATIENCE_S)
     except AssertionError as e:
         raise AssertionError(f"{e}\n{cluster.nodes.words()}") from e
+
+
+async def test_the_leaders_cable_is_pulled(tmp_path: Path) -> None:
+    """A partition of the network itself, clients included; only where namespaces can be made (Linux, as root)."""
+    if shutil.which("unshare") is None or shutil.which("nsenter") is None or shutil.which("ip") is None:
+        pytest.skip("no unshare, nsenter and ip here")
+    if subprocess.run(["unshare", "-n", "true"], capture_output=True, check=False).returncode:
+        pytest.skip("network namespaces need rights that we lack")
+    command = ["unshare", "-n", sys.executable, "-m", "tests.support.namespaces", str(tmp_path / "state")]
+    process = await asyncio.create_subprocess_exec(*command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    out, _ = await asyncio.wait_for(process.communicate(), 4 * PATIENCE_S)
+    if process.returncode == CANNOT:
+        pytest.skip(out.decode().strip())
+    assert process.returncode == 0, out.decode()

@@ -5,7 +5,7 @@ import contextlib
 import signal
 import subprocess
 import threading
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any
 
@@ -111,8 +111,9 @@ def plan_here(out: Path) -> Plan:
 class Nodes:
     """The processes of a cluster whose configurations lie in `plan.out`. Always `close()` it."""
 
-    def __init__(self, plan: Plan) -> None:
-        self.plan = plan
+    def __init__(self, plan: Plan, inside: Callable[[str], tuple[str, ...]] = lambda name: ()) -> None:
+        """`inside`: what a command begins with that is to run where the node of that name does."""
+        self.plan, self._inside = plan, inside
         self.processes: dict[str, subprocess.Popen[bytes]] = {}
 
     def folder(self, name: str) -> Path:
@@ -122,7 +123,7 @@ class Nodes:
         for name in names or NAMES:
             with (self.folder(name) / "log").open("ab") as out:
                 self.processes[name] = subprocess.Popen(
-                    [find_server(), "-c", SET_UP if setup else SERVE],
+                    [*self._inside(name), find_server(), "-c", SET_UP if setup else SERVE],
                     cwd=self.folder(name), stdin=subprocess.DEVNULL, stdout=out, stderr=out, start_new_session=True,
                 )  # fmt: skip
 
@@ -179,8 +180,7 @@ class ClusterInstance(Instance):
 
     async def start(self) -> "ClusterInstance":
         """The streams are made with three copies in the set-up configuration, then all serve."""
-        for node in self.plan.nodes:
-            write_node(self.nodes.folder(node.name), self.plan, node, self.accounts, self.routes.via[node.name])
+        self.write()
         self.nodes.start(setup=True)
         await self.nodes.answering()
         setup = await Bus.connect(Credentials(self.plan.url, "setup", "setup", self.accounts.setup), "setup")
@@ -189,6 +189,10 @@ class ClusterInstance(Instance):
         self.nodes.stop()
         await self.serve()
         return self
+
+    def write(self) -> None:
+        for node in self.plan.nodes:
+            write_node(self.nodes.folder(node.name), self.plan, node, self.accounts, self.routes.via[node.name])
 
     async def serve(self) -> None:
         self.nodes.start()
