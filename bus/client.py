@@ -53,7 +53,10 @@ class Credentials(msgspec.Struct, frozen=True):
 
 
 class Expect(NamedTuple):
-    """The last sequence over `filter` must be `seq` (0 = nothing there yet)."""
+    """The last sequence over `filter` must be `seq` (0 = nothing there yet).
+
+    All writers of an entity use the same filter: on three nodes, writes under way are compared by its text alone (ADR 0019).
+    """
 
     filter: str
     seq: int
