@@ -72,7 +72,7 @@ def _bucket(name: str, ttl_s: float, purpose: str, storage: StorageType = Storag
 def stream_specs(presence_ttl_s: float = 30.0, lease_ttl_s: float = 10.0, replicas: int = 1) -> tuple[StreamSpec, ...]:
     """The whole table; the two TTLs come from the settings because tests live faster. `replicas`: 3 on a cluster.
 
-    There the buckets lie on disk: a copy in memory that was cut off fails more often to catch up (ADR 0019).
+    There the buckets lie on disk like everything else (ADR 0019).
     """
     table = _table(presence_ttl_s, lease_ttl_s)
     if replicas == 1:

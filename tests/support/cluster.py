@@ -221,7 +221,7 @@ class ClusterInstance(Instance):
             raise AssertionError(f"{e}\n{self.nodes.words()}") from e
 
     async def current(self) -> None:
-        """All copies of all streams are as far as their leaders; of the buckets alone one may need a restart of its node."""
+        """All copies of all streams are as far as their leaders; one of the buckets may fail to catch up (ADR 0019)."""
         bus = await self.bus("watchdog")
         try:
             names = [s.config.name or "" for s in self.specs() if not in_memory(s)]
