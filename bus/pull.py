@@ -124,6 +124,7 @@ class Pull:
                 await asyncio.sleep(0.05)  # we may have been busy ourselves: let in what waits on the socket
                 if self._buffer or not self._silent():
                     continue
+                await self.bus.doubt()
                 if self._ordered:
                     # What the request has brought may be lost: its reader must start anew from its position.
                     raise ConsumerGone(f"{self._subject}: no sign of life")

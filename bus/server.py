@@ -18,7 +18,6 @@ from pathlib import Path
 
 from bus.accounts import Accounts, accounts_conf, write_private
 from bus.certificates import EVERYWHERE, authority, server_block, wanted
-from bus.client import Bus, Credentials
 from bus.processes import Proc, Process, start_of, stop_all
 from bus.settings import Settings, StateDir
 from bus.store_key import CIPHER, REFERENCE, SERVER_VARIABLE, store_key, with_key
@@ -28,6 +27,13 @@ MIN_VERSION = (2, 12)
 GIB = 1024**3
 LOG_BYTES = 2 * 1024**2
 LOG_FILES = 5
+#: The same for our own server and for the nodes of a cluster.
+SERVER_LIMITS = {
+    "max_payload": 8 * 1024 * 1024,
+    "max_pending": 128 * 1024 * 1024,
+    "lame_duck_grace_period": "0s",
+    "lame_duck_duration": "30s",
+}
 PORTS_FROM = 20_000
 _given: set[int] = set()
 
@@ -164,10 +170,7 @@ class Server:
             "logfile_max_num": LOG_FILES,
             "http": f"127.0.0.1:{self.monitor_port}",
             "server_name": "sluice",
-            "max_payload": 8 * 1024 * 1024,
-            "max_pending": 128 * 1024 * 1024,
-            "lame_duck_grace_period": "0s",
-            "lame_duck_duration": "30s",
+            **SERVER_LIMITS,
             "jetstream": jetstream,
         }
         if tls := server_block(self.state, self.settings):
@@ -230,38 +233,3 @@ def _last_words(paths: tuple[Path, ...]) -> str:
         if words:
             return words[-1].rpartition("] ")[2].removeprefix("nats-server: ")
     return ""
-
-
-class ForeignServer:
-    """A server that somebody else runs (`sluice up --nats URL`): used as it is, never started, stopped or set up by us."""
-
-    def __init__(self, url: str) -> None:
-        self.url = url
-        self.version = "unknown"
-        self.monitor_port = 0
-        self.process: Process | None = None
-
-    async def start(self) -> None:
-        """Unreachable when it does not answer or is too old."""
-        try:
-            bus = await Bus.connect(Credentials(self.url, "admin"), "sluice up", timeout_s=5.0)
-        except Unreachable as e:
-            raise Unreachable(
-                f"no NATS server lets us in at {self.url}; start it, or leave --nats out to use the bundled one"
-            ) from e
-        try:
-            self.version = bus.server_version
-            m = re.match(r"(\d+)\.(\d+)", self.version)
-            if m and (int(m[1]), int(m[2])) < MIN_VERSION:
-                raise Unreachable(
-                    f"the server at {self.url} is {self.version}, 2.12 or newer is needed; nothing was started"
-                )
-        finally:
-            await bus.close()
-
-    def running(self) -> bool:
-        """Whether it can be spoken to is seen by those who speak to it."""
-        return True
-
-    async def stop(self, timeout_s: float = 0.0) -> None:
-        """Not ours to stop."""

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import time
 import uuid
 
 import msgspec
@@ -12,6 +13,8 @@ from bus.pull import ConsumerGone, Pull
 from domain.errors import Unreachable
 
 log = logging.getLogger("sluice.tail")
+#: On several nodes: after so long without a message the leader is asked whether there is really none.
+QUIET_S = 3.0
 
 
 class Tail:
@@ -30,6 +33,7 @@ class Tail:
         self._pull: Pull | None = None
         self._consumer_seq = 0
         self._reopen = False
+        self._quiet_since = time.monotonic()
 
     async def _open(self) -> Pull:
         # Whose it is stands in its name: who looks at consumers wants to know who is behind.
@@ -67,13 +71,29 @@ class Tail:
                 await self._drop()
             if self._pull is None:
                 self._pull = await self._open()
-            return self._accept(await self._pull.next(timeout_s))
+            found = self._accept(await self._pull.next(timeout_s))
+            if not found and await self._behind():
+                found = self._accept(await self._pull.next(timeout_s))
+                if not found:
+                    raise ConsumerGone(f"{self.stream}: nothing beyond {self.position}, the leader has more")
+            if found:
+                self._quiet_since = time.monotonic()
+            return found
         except Unreachable as e:
             if not isinstance(e, ConsumerGone):
                 log.debug("%s", e)
+                await self.bus.doubt()
                 await asyncio.sleep(min(timeout_s, 0.3))
             await self._drop()
             return []
+
+    async def _behind(self) -> bool:
+        """Silence may be that of a copy which is cut off from the others; asked now and then."""
+        if not self.bus.clustered or time.monotonic() - self._quiet_since < QUIET_S:
+            return False
+        self._quiet_since = time.monotonic()
+        there = await self.bus.last(self.stream, self._filter or ">", patience_s=0.0)
+        return there is not None and there.seq > self.position
 
     def _accept(self, messages: list[Msg]) -> list[Stored]:
         out = []

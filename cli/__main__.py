@@ -18,6 +18,7 @@ from cli.commands import (
     backtest,
     bench,
     campaigns,
+    cluster,
     creds,
     data,
     events,
@@ -48,6 +49,7 @@ def build_parser() -> argparse.ArgumentParser:
         why,
         audit,
         replay,
+        cluster,
         bench,
     ):
         module.add(sub)

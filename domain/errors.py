@@ -18,9 +18,13 @@ class Unreachable(SluiceError):
 
 
 class Conflict(SluiceError):
-    """Another writer was first: the expected sequence did not hold."""
+    """Another writer was first: the expected sequence did not hold. `actual`: the last one there is, where it was said."""
 
     retryable = True
+
+    def __init__(self, message: str = "", actual: int | None = None) -> None:
+        super().__init__(message)
+        self.actual = actual
 
 
 class Forbidden(SluiceError):

@@ -27,13 +27,15 @@ from projections.live import agent_rows, halted, worker_rows
 def add(sub: argparse._SubParsersAction) -> None:  # type: ignore[type-arg]
     p = sub.add_parser("up", parents=[common.options()], help="start everything and stay; Ctrl-C stops it")
     p.add_argument("--nats-port", type=common.PORT, metavar="N", help="port of our own server (0 = any free one)")
-    p.add_argument("--nats", default="", metavar="URL", help="use a server that runs already instead of our own")
+    p.add_argument("--nats", type=common.nats, metavar="URLS", help="use servers that run already: nats://A,nats://B,…")
     p.add_argument("--miners", type=common.MINERS, metavar="N", help="miners on this machine (default: one a core)")
     p.add_argument("--http", type=common.http, metavar="HOST:PORT", help="address of the pages (port 0 = any free one)")
     p.add_argument("--empty", action="store_true", help="register no dataset and open no starter campaign")
     p.set_defaults(run=up)
     p = sub.add_parser("join", parents=[common.options()], help="mine on this machine for an instance elsewhere")
-    p.add_argument("url", metavar="URL", help="nats:// or tls://HOST:PORT of the instance")
+    p.add_argument(
+        "url", type=common.nats, metavar="URLS", help="nats:// or tls://HOST:PORT of the instance, or of all its nodes"
+    )
     p.add_argument("--miners", type=common.MINERS, metavar="N", help="miners on this machine (default: one a core)")
     p.add_argument("--creds", type=Path, metavar="FILE", help="made there by `sluice creds add miner NAME`")
     p.set_defaults(run=join)
