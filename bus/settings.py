@@ -98,6 +98,7 @@ class StateDir:
         self.logs = self.root / "logs"
         self.cache = self.root / "cache"
         self.views = self.root / "views.sqlite"
+        self.past = self.root / "past"
 
     def create(self) -> None:
         """Make the folders; Unreachable with one clear line when that is not possible."""

@@ -5,8 +5,8 @@ from domain.hashing import content_hash
 from projections import agents, campaigns, datasets, evidence, gathered, replicas, strategies, units
 from projections.schema import ReadModel, Table, trace
 
-#: Raised whenever a handler gives other rows for the same events.
-VERSION = 1
+#: Raised whenever a handler gives other rows for the same events, or the position holds another chain.
+VERSION = 2
 
 #: Events that no read model could take. Their reasons depend on the program's version, so they are kept outside.
 REJECTED = Table(

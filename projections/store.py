@@ -1,6 +1,5 @@
 """Apply events to the read models: all or nothing, rows and position in one transaction, nothing twice."""
 
-import hashlib
 import logging
 import sqlite3
 from collections.abc import Iterator, Sequence
@@ -14,6 +13,7 @@ from bus.envelope import TooNew, decode_event
 from domain.errors import BadInput
 from projections import digest, files
 from projections.models import MODELS, TABLES, fingerprint
+from projections.position import Position, chain_bytes, link
 from projections.schema import Fact, Handler, Key, Put, Row, Value
 
 log = logging.getLogger("sluice.views")
@@ -22,16 +22,6 @@ _HANDLERS: dict[str, list[Handler]] = {}
 for _model in MODELS:
     for _type, _handler in _model.handlers.items():
         _HANDLERS.setdefault(_type, []).append(_handler)
-
-
-class Position(NamedTuple):
-    """The last event applied: `chain` is the hash over the log up to it, `previous` the one before it (hex)."""
-
-    created: str = ""
-    seq: int = 0
-    event_id: str = ""
-    chain: str = ""
-    previous: str = ""
 
 
 class Rejected(NamedTuple):
@@ -59,21 +49,22 @@ class Halted(TooNew):
         self.changes = changes
 
 
-def chain_hash(previous: str, seq: int, subject: str, payload: bytes) -> str:
-    """SHA-256(previous || seq as 8 bytes big-endian || subject || payload), hex; before the first event `previous` is ""."""
-    return hashlib.sha256(bytes.fromhex(previous) + seq.to_bytes(8, "big") + subject.encode() + payload).hexdigest()
-
-
 class ViewStore:
-    """The read models for their one writer. `opened` says in words what opening found. Not for two threads at a time."""
+    """The read models for their one writer. `opened` says in words what opening found, `opened_at` where they stood.
 
-    def __init__(self, path: Path) -> None:
+    Not for two threads at a time.
+    """
+
+    def __init__(self, path: Path, *, scratch: bool = False) -> None:
+        """`scratch`: a file of our own that is thrown away if anything fails, so that nothing has to be safe from a crash."""
         self.path = path
         self.opened = ""
+        self._scratch = scratch
         self._rows: dict[str, dict[Key, dict[str, Value] | None]] = {name: {} for name in TABLES}
         self._dirty: dict[str, set[Key]] = {name: set() for name in TABLES}
         self._con = self._open()
         self._position = self._read_position()
+        self.opened_at = self._position.seq
         self._sql = {
             t.name: f"INSERT OR REPLACE INTO {t.name} VALUES ({', '.join('?' * len(t.names))})" for t in TABLES.values()
         }
@@ -85,13 +76,13 @@ class ViewStore:
 
     def _open(self) -> sqlite3.Connection:
         try:
-            con = files.open_writer(self.path)
+            con = files.open_writer(self.path, scratch=self._scratch)
             with files.sqlite_errors(self.path):
                 found = files.made_for(con)
         except files.Damaged as e:
             self.opened = f"{e}; they were deleted and are built anew from the log"
             files.remove(self.path)
-            con, found = files.open_writer(self.path), ""
+            con, found = files.open_writer(self.path, scratch=self._scratch), ""
         else:
             if found and found != fingerprint():
                 self.opened = "the read models were made by another version; they are built anew from the log"
@@ -193,18 +184,21 @@ class ViewStore:
             if position != self._position:
                 # Another projector wrote to the file.
                 self._forget()
+            created, seq, event_id = position.created, position.seq, position.event_id
+            previous, chain = chain_bytes(position.previous), chain_bytes(position.chain)
             for stored in batch:
-                if stored.seq <= position.seq:
+                if stored.seq <= seq:
                     continue
                 try:
                     event_id = self._apply(stored, changes)
                 except TooNew as e:
                     halt = e
                     break
-                chain = chain_hash(position.chain, stored.seq, stored.subject, stored.data)
-                position = Position(position.created, stored.seq, event_id, chain, position.chain)
+                seq = stored.seq
+                previous, chain = chain, link(chain, stored)
                 changes.applied += 1
             if changes.applied:
+                position = Position(created, seq, event_id, chain.hex(), previous.hex())
                 self._write(position, changes)
         self._position = position
         changes.seq = position.seq

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import sqlite3
 import time
 from collections.abc import Coroutine
 from typing import TypeVar
@@ -14,6 +15,7 @@ from bus.runtime import Context
 from bus.tail import Tail
 from domain.errors import SluiceError, Unreachable
 from projections import files
+from projections.snapshots import Snapshots
 from projections.store import Changes, ViewStore
 
 log = logging.getLogger("sluice.projector")
@@ -41,9 +43,12 @@ class Projector:
         self.tail: Tail | None = None
         self._reconnects = 0
         self._park_at = 0.0
+        self.snapshots = Snapshots(context.state_dir.past / "every")
+        self._taking: asyncio.Task[None] | None = None
 
     async def run(self) -> None:
         stop = self.context.stop
+        await asyncio.to_thread(self.snapshots.clean)
         try:
             while not stop.is_set():
                 try:
@@ -62,6 +67,8 @@ class Projector:
                     await self.context.idle(1.0)
         finally:
             await self._close_tail()
+            if self._taking is not None:
+                await self._taking
             self._close_store()
 
     async def _halt(self, why: str) -> None:
@@ -128,6 +135,7 @@ class Projector:
 
     async def _project(self, batch: list[Stored]) -> None:
         assert self.store is not None
+        before = self.store.position.seq
         try:
             changes = await asyncio.to_thread(self.store.apply_batch, batch)
         except TooNew as e:
@@ -135,6 +143,15 @@ class Projector:
             await self._park()
             raise
         self._count(changes)
+        if self.snapshots.due(before, changes.seq) and (self._taking is None or self._taking.done()):
+            self._taking = asyncio.create_task(self._snapshot())
+
+    async def _snapshot(self) -> None:
+        """Leave a copy behind for those who look at the past; what follows is applied meanwhile, and nothing waits for it."""
+        try:
+            await asyncio.to_thread(self.snapshots.take, self.path)
+        except (SluiceError, sqlite3.Error, OSError) as e:
+            log.warning("no snapshot: %s", e)
 
     def _count(self, changes: Changes) -> None:
         self.context.done += changes.applied
