@@ -62,12 +62,12 @@ class Snapshots:
         self,
         folder: Path,
         *,
-        every: int = EVERY,
+        every: int = 0,
         most_files: int = MOST_FILES,
         most_bytes: int = MOST_BYTES,
         forget: Literal["nearest", "unused"] = "nearest",
     ) -> None:
-        self.every = every
+        self.every = every or EVERY
         self._folder = folder / code_version()
         self._most_files, self._most_bytes, self._forget = most_files, most_bytes, forget
 
