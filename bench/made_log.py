@@ -27,7 +27,7 @@ from kernels.evolution.search import Search
 SEARCHES = 32
 UNITS = 100
 #: Of the finds of a unit, those that no earlier one has brought.
-NEW_FRAC = 0.9
+NEW_FRAC = 1.0
 #: Units under way at the same time: their events come mixed.
 UNDER_WAY = 4
 _TIME = "2026-01-01T00:00:00.000Z"

@@ -4,29 +4,75 @@ import math
 from collections.abc import Iterable
 from itertools import zip_longest
 
+import numpy as np
+
+from domain.hashing import canonical
 from domain.results import Distribution, FrontPoint, Histogram
 
 
-def _aims(p: FrontPoint) -> tuple[float, float, float, float]:
+Aims = tuple[float, float, float, float]
+
+
+def _aims(p: FrontPoint) -> Aims:
     """Larger is better; a Sharpe ratio that is not defined is the worst, as in the search itself."""
     return p.objective, -math.inf if p.sharpe is None else p.sharpe, -p.max_drawdown, float(p.trades)
 
 
+def _beats(x: Aims, y: Aims) -> bool:
+    return x[0] >= y[0] and x[1] >= y[1] and x[2] >= y[2] and x[3] >= y[3] and x != y
+
+
 def dominates(a: FrontPoint, b: FrontPoint) -> bool:
     """Is `a` at least as good as `b` in every aim and better in one?"""
-    x, y = _aims(a), _aims(b)
-    return x != y and all(i >= k for i, k in zip(x, y, strict=True))
+    return _beats(_aims(a), _aims(b))
+
+
+class Front:
+    """Points of which none dominates another, each genome once; highest return first, ties by genome hash.
+
+    Never changed: `joined` gives another one, at a cost that grows with how many of the newcomers stay, not with all pairs.
+    """
+
+    def __init__(self, members: tuple[tuple[FrontPoint, Aims, bytes], ...] = ()) -> None:
+        self._members = members
+        self._ids = frozenset(p.genome_id for p, _, _ in members)
+        self._aims = np.array([aims for _, aims, _ in members]).reshape(-1, 4)
+
+    @property
+    def points(self) -> tuple[FrontPoint, ...]:
+        return tuple(p for p, _, _ in self._members)
+
+    def joined(self, points: Iterable[FrontPoint]) -> "Front":
+        """With those newcomers that nobody dominates, without those that they dominate; itself when nobody came in."""
+        fresh = self._not_beaten([p for p in points if p.genome_id not in self._ids])
+        if not fresh:
+            return self
+        members, ids = list(self._members), set(self._ids)
+        for p, aims in fresh:
+            if p.genome_id in ids or any(_beats(other, aims) for _, other, _ in members):
+                continue
+            members = [m for m in members if not _beats(aims, m[1])]
+            members.append((p, aims, canonical(p)))
+            ids.add(p.genome_id)
+        members.sort(key=lambda m: (-m[0].objective, m[0].genome_id))
+        return Front(tuple(members))
+
+    def _not_beaten(self, points: list[FrontPoint]) -> list[tuple[FrontPoint, Aims]]:
+        fresh = [(p, _aims(p)) for p in points]
+        if not fresh or not self._members:
+            return fresh
+        theirs, ours = np.array([aims for _, aims in fresh])[:, None], self._aims[None]
+        beaten = ((ours >= theirs).all(axis=2) & (ours != theirs).any(axis=2)).any(axis=1)
+        return [f for f, is_beaten in zip(fresh, beaten.tolist(), strict=True) if not is_beaten]
+
+    def encoded(self) -> bytes:
+        """The canonical JSON of `points`."""
+        return b"[" + b",".join(encoded for _, _, encoded in self._members) + b"]"
 
 
 def merged_front(points: Iterable[FrontPoint]) -> tuple[FrontPoint, ...]:
     """Those that no other dominates, each genome once; highest return first, ties by genome hash."""
-    front: dict[str, FrontPoint] = {}
-    for p in points:
-        if p.genome_id in front or any(dominates(q, p) for q in front.values()):
-            continue
-        front = {k: q for k, q in front.items() if not dominates(p, q)}
-        front[p.genome_id] = p
-    return tuple(sorted(front.values(), key=lambda p: (-p.objective, p.genome_id)))
+    return Front().joined(points).points
 
 
 def merged_distribution(a: Distribution, b: Distribution) -> Distribution:

@@ -4,6 +4,7 @@ Entry rules of a side are joined by AND, exit rules by OR: a position opens when
 and closes when any exit rule does (or a stop, target, trailing stop, holding limit or liquidation).
 """
 
+from math import copysign
 from typing import Literal
 
 import msgspec
@@ -39,7 +40,10 @@ class Operand(msgspec.Struct, frozen=True):
     value: float = 0.0
 
     def __post_init__(self) -> None:
-        same_spelling(self, "value")
+        # Nearly always it is spelled so already, and a log has millions of operands.
+        value = self.value
+        if type(value) is not float or (value == 0.0 and copysign(1.0, value) < 0.0):
+            same_spelling(self, "value")
 
     def key(self) -> tuple[int, int, float]:
         return (KINDS.index(self.kind), self.period, self.value)

@@ -1,13 +1,14 @@
 """What the units of a campaign found, put together: the front of all searches, the distribution of all parts of a sweep."""
 
 import sqlite3
+from collections import OrderedDict
 from typing import Any
 
 import msgspec
 
 from bus.events import UnitValidated
 from domain.errors import BadInput
-from domain.gathered import merged_distribution, merged_front
+from domain.gathered import Front, merged_distribution
 from domain.hashing import canonical
 from domain.results import Distribution, FrontPoint
 from domain.specs import SearchSpec, strategy_id
@@ -24,6 +25,24 @@ TABLE = Table(
 _Front = tuple[FrontPoint, ...]
 
 
+#: The last fronts written or read, by campaign, beside the text that they are of: reading one again costs more than joining it.
+_fronts: OrderedDict[str, tuple[str, Front]] = OrderedDict()
+_FRONTS = 64
+
+
+def _joined(campaign: str, before: str, points: _Front) -> str:
+    """The front `before` (JSON, "" for none) with `points` joined; whatever is remembered, the same for the same text."""
+    text, front = _fronts.pop(campaign, ("", Front()))
+    if text != before:
+        front = Front().joined(msgspec.json.decode(before, type=_Front) if before else ())
+    after = front.joined(points)
+    text = before if after is front and before else after.encoded().decode()
+    _fronts[campaign] = (text, after)
+    if len(_fronts) > _FRONTS:
+        _fronts.popitem(last=False)
+    return text
+
+
 def _validated(view: View, seq: int, event: Fact) -> list[Put]:
     """A unit's first verdict counts, as in the units themselves; null repetitions find nothing of the dataset."""
     if words(view.get("units", (event.subject,)), "state") in VERDICTS:
@@ -35,8 +54,8 @@ def _validated(view: View, seq: int, event: Fact) -> list[Put]:
     values: dict[str, Value] = {}
     if d.front:
         before = words(row, "front")
-        known = msgspec.json.decode(before, type=_Front) if before else ()
-        values["front"] = canonical(merged_front((*known, *d.front))).decode()
+        if (after := _joined(d.campaign, before, d.front)) != before:
+            values["front"] = after
     if d.distribution is not None:
         if not d.distribution.adds_up():
             raise BadInput("the distribution of the unit does not add up")
