@@ -9,7 +9,6 @@ import numpy as np
 from domain.hashing import canonical
 from domain.results import Distribution, FrontPoint, Histogram
 
-
 Aims = tuple[float, float, float, float]
 
 

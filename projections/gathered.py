@@ -21,6 +21,7 @@ TABLE = Table(
     "gathered",
     ("campaign",),
     (*trace("text", "campaign"), *outcome("text", "front", "distribution"), *outcome("int", "parts")),
+    wide=True,
 )
 _Front = tuple[FrontPoint, ...]
 

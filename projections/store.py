@@ -9,15 +9,18 @@ from pathlib import Path
 from typing import NamedTuple
 
 from bus.client import Stored
-from bus.envelope import TooNew, decode_event
+from bus.envelope import TooNew
 from domain.errors import BadInput
 from projections import digest, files
+from projections.decoding import Misplaced, fact_of
 from projections.models import MODELS, TABLES, fingerprint
 from projections.position import Position, chain_bytes, link
-from projections.schema import Fact, Handler, Key, Put, Row, Value
+from projections.schema import Handler, Key, Put, Row, Value
 
 log = logging.getLogger("sluice.views")
 _CACHED_ROWS = 16_384
+#: Some 60 bytes each.
+_PRESENT = 2_000_000
 _HANDLERS: dict[str, list[Handler]] = {}
 for _model in MODELS:
     for _type, _handler in _model.handlers.items():
@@ -62,9 +65,14 @@ class ViewStore:
         self._scratch = scratch
         self._rows: dict[str, dict[Key, dict[str, Value] | None]] = {name: {} for name in TABLES}
         self._dirty: dict[str, set[Key]] = {name: set() for name in TABLES}
+        #: Hashes of all keys that the file may have, while they are few enough to be kept: what is not here need not be
+        #: looked for. None when the file had rows that we did not write.
+        self._present: set[int] | None = None
         self._con = self._open()
         self._position = self._read_position()
         self.opened_at = self._position.seq
+        if not self._position.seq:
+            self._present = set()
         self._sql = {
             t.name: f"INSERT OR REPLACE INTO {t.name} VALUES ({', '.join('?' * len(t.names))})" for t in TABLES.values()
         }
@@ -126,6 +134,7 @@ class ViewStore:
             files.create_tables(self._con)
             self._con.execute("UPDATE position SET created = ?", (created,))
         self._forget()
+        self._present = set()
         self._position = Position(created)
 
     def digest(self) -> tuple[str, str]:
@@ -152,6 +161,9 @@ class ViewStore:
         rows = self._rows[table]
         if key in rows:
             return rows[key]
+        if self._present is not None and hash((table, key)) not in self._present:
+            rows[key] = None
+            return None
         try:
             found = self._con.execute(self._get[table], key).fetchone()
         except OverflowError as e:
@@ -170,6 +182,8 @@ class ViewStore:
             self._rows[name].clear()
         if sum(map(len, self._rows.values())) > _CACHED_ROWS:
             self._forget()
+        if self._present is not None and len(self._present) > _PRESENT:
+            self._present = None
 
     def apply_batch(self, batch: Sequence[Stored]) -> Changes:
         """Apply events in stream order; what lies at or below the position is left out.
@@ -184,6 +198,7 @@ class ViewStore:
             if position != self._position:
                 # Another projector wrote to the file.
                 self._forget()
+                self._present = None
             created, seq, event_id = position.created, position.seq, position.event_id
             previous, chain = chain_bytes(position.previous), chain_bytes(position.chain)
             for stored in batch:
@@ -211,24 +226,23 @@ class ViewStore:
         """Merge one event into the cached rows and return its id; a refused one becomes a row of `rejected`."""
         event_id = ""
         try:
-            event = decode_event(stored.data)
-            event_id = event.id
-            data = event.payload()
-            if event.nats_subject() != stored.subject:
-                raise BadInput(f"the event says it belongs to {event.nats_subject()}")
-            fact = Fact(event.id, event.type, event.source, event.subject, event.correlationid, event.time, data)
+            fact = fact_of(stored)
+            event_id = fact.id
             # All handlers see the rows as they were before the event, so that their order means nothing.
-            puts = [p for handler in _HANDLERS.get(event.type, ()) for p in handler(self, stored.seq, fact)]
+            puts = [p for handler in _HANDLERS.get(fact.type, ()) for p in handler(self, stored.seq, fact)]
             for table, key, values in puts:
                 TABLES[table].check(values)
                 self.get(table, key)  # into the cache, before anything changes
         except BadInput as e:
+            event_id = e.event_id if isinstance(e, Misplaced) else event_id
             changes.rejected.append(Rejected(stored, str(e)))
             puts = [Put("rejected", (stored.seq,), {"subject": stored.subject, "event_id": event_id})]
         for table, key, values in puts:
             row = self._rows[table].get(key)
             if row is None:
                 row = self._rows[table][key] = TABLES[table].blank(key)
+                if self._present is not None:
+                    self._present.add(hash((table, key)))
             row.update(values)
             self._dirty[table].add(key)
         return event_id

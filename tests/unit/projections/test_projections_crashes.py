@@ -91,18 +91,18 @@ class Connection:
 @contextmanager
 def troubled(trouble: Trouble) -> Iterator[None]:
     """Every file opened to write, and every event handled, meets the trouble."""
-    open_writer, decode = files.open_writer, store_module.decode_event
+    open_writer, decode = files.open_writer, store_module.fact_of
 
     def opened(path: Path, **options: bool) -> Any:
         return Connection(open_writer(path, **options), trouble)
 
-    def decoded(raw: bytes) -> Any:
+    def decoded(raw: Stored) -> Any:
         trouble.tick(False)
         return decode(raw)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(files, "open_writer", opened)
-        patch.setattr(store_module, "decode_event", decoded)
+        patch.setattr(store_module, "fact_of", decoded)
         yield
 
 
