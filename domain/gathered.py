@@ -1,15 +1,18 @@
 """What the units of a campaign found, put together: the same whatever the order in which they came."""
 
+import itertools
 import math
 from collections.abc import Iterable
 from itertools import zip_longest
 
 import numpy as np
+from numpy.typing import NDArray
 
 from domain.hashing import canonical
 from domain.results import Distribution, FrontPoint, Histogram
 
 Aims = tuple[float, float, float, float]
+Matrix = NDArray[np.float64]
 
 
 def _aims(p: FrontPoint) -> Aims:
@@ -27,46 +30,56 @@ def dominates(a: FrontPoint, b: FrontPoint) -> bool:
 
 
 class Front:
-    """Points of which none dominates another, each genome once; highest return first, ties by genome hash.
+    """Points of which none dominates another, each genome once.
 
-    Never changed: `joined` gives another one, at a cost that grows with how many of the newcomers stay, not with all pairs.
+    Never changed: `joined` gives another one. A campaign's front has hundreds of points and grows with every unit, so that
+    their aims lie side by side in an array, float64[n, 4], and nothing is sorted or written out before somebody asks.
     """
 
-    def __init__(self, members: tuple[tuple[FrontPoint, Aims, bytes], ...] = ()) -> None:
-        self._members = members
-        self._ids = frozenset(p.genome_id for p, _, _ in members)
-        self._aims = np.array([aims for _, aims, _ in members]).reshape(-1, 4)
+    def __init__(self, members: dict[str, tuple[FrontPoint, bytes]] | None = None, aims: Matrix | None = None) -> None:
+        self._members = members or {}
+        self._aims = np.empty((0, 4)) if aims is None else aims
 
     @property
     def points(self) -> tuple[FrontPoint, ...]:
-        return tuple(p for p, _, _ in self._members)
+        """Highest return first, ties by genome hash."""
+        return tuple(p for p, _ in self._sorted())
+
+    def _sorted(self) -> list[tuple[FrontPoint, bytes]]:
+        return sorted(self._members.values(), key=lambda m: (-m[0].objective, m[0].genome_id))
 
     def joined(self, points: Iterable[FrontPoint]) -> "Front":
         """With those newcomers that nobody dominates, without those that they dominate; itself when nobody came in."""
-        fresh = self._not_beaten([p for p in points if p.genome_id not in self._ids])
+        fresh = [(p, _aims(p)) for p in {p.genome_id: p for p in points if p.genome_id not in self._members}.values()]
         if not fresh:
             return self
-        members, ids = list(self._members), set(self._ids)
-        for p, aims in fresh:
-            if p.genome_id in ids or any(_beats(other, aims) for _, other, _ in members):
-                continue
-            members = [m for m in members if not _beats(aims, m[1])]
-            members.append((p, aims, canonical(p)))
-            ids.add(p.genome_id)
-        members.sort(key=lambda m: (-m[0].objective, m[0].genome_id))
-        return Front(tuple(members))
+        fresh = [f for f in fresh if not any(_beats(other, f[1]) for _, other in fresh)]
+        theirs = np.array([aims for _, aims in fresh])
+        keep = ~_beaten(theirs, self._aims)
+        if not keep.any():
+            return self
+        fresh = [f for f, kept in zip(fresh, keep.tolist(), strict=True) if kept]
+        staying = ~_beaten(self._aims, theirs[keep])
+        members = self._members.copy()
+        if not staying.all():
+            members = dict(itertools.compress(members.items(), staying.tolist()))
+        members |= {p.genome_id: (p, canonical(p)) for p, _ in fresh}
+        return Front(members, np.concatenate((self._aims[staying], theirs[keep])))
 
-    def _not_beaten(self, points: list[FrontPoint]) -> list[tuple[FrontPoint, Aims]]:
-        fresh = [(p, _aims(p)) for p in points]
-        if not fresh or not self._members:
-            return fresh
-        theirs, ours = np.array([aims for _, aims in fresh])[:, None], self._aims[None]
-        beaten = ((ours >= theirs).all(axis=2) & (ours != theirs).any(axis=2)).any(axis=1)
-        return [f for f, is_beaten in zip(fresh, beaten.tolist(), strict=True) if not is_beaten]
-
-    def encoded(self) -> bytes:
+    def text(self) -> str:
         """The canonical JSON of `points`."""
-        return b"[" + b",".join(encoded for _, _, encoded in self._members) + b"]"
+        return (b"[" + b",".join([encoded for _, encoded in self._sorted()]) + b"]").decode()
+
+
+def _beaten(those: Matrix, by: Matrix) -> NDArray[np.bool_]:
+    """Which of `those` (rows of aims) some row of `by` dominates."""
+    at_least = by[None, :, 0] >= those[:, None, 0]
+    for aim in range(1, 4):
+        at_least &= by[None, :, aim] >= those[:, None, aim]
+    beaten = np.zeros(len(those), dtype=np.bool_)
+    one, other = np.nonzero(at_least)
+    beaten[one[(by[other] != those[one]).any(axis=1)]] = True
+    return beaten
 
 
 def merged_front(points: Iterable[FrontPoint]) -> tuple[FrontPoint, ...]:

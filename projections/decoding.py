@@ -65,11 +65,16 @@ class _Reader:
             kind, step = _lean(field.type)
             if step is not None:
                 self._steps.append((at, step))
-            given = msgspec.field(default=field.default, default_factory=field.default_factory)
-            fields.append((field.encode_name, kind) if field.required else (field.encode_name, kind, given))
+            default = field.default if field.default_factory is msgspec.NODEFAULT else field.default_factory()
+            fields.append((field.encode_name, kind) if field.required else (field.encode_name, kind, default))
         data = msgspec.defstruct(f"Lean{struct.__name__}", fields) if self._steps else struct
         envelope = [(n, str) for n in ("id", "source", "type", "time", "subject")]
-        rest = [("correlationid", str, ""), ("schemaver", int, 1), ("specversion", str, "1.0"), ("causationid", str, "")]
+        rest = [
+            ("correlationid", str, ""),
+            ("schemaver", int, 1),
+            ("specversion", str, "1.0"),
+            ("causationid", str, ""),
+        ]
         whole = msgspec.defstruct(f"Whole{struct.__name__}", [*envelope, ("data", data), *rest], kw_only=True)
         self.decode: Callable[[bytes], Any] = msgspec.json.Decoder(whole).decode
 

@@ -1,8 +1,7 @@
 """What the units of a campaign found, put together: the front of all searches, the distribution of all parts of a sweep."""
 
 import sqlite3
-from collections import OrderedDict
-from typing import Any
+from typing import Any, cast
 
 import msgspec
 
@@ -13,7 +12,7 @@ from domain.hashing import canonical
 from domain.results import Distribution, FrontPoint
 from domain.specs import SearchSpec, strategy_id
 from domain.words import genome_words
-from projections.schema import Fact, Put, ReadModel, Table, Value, View, number, outcome, trace, words
+from projections.schema import Fact, Put, ReadModel, Row, Table, Value, View, number, outcome, trace, words
 from projections.units import VERDICTS
 
 #: `front` and `distribution` as JSON, "" while there is none; `parts`: units that the distribution is of.
@@ -22,26 +21,17 @@ TABLE = Table(
     ("campaign",),
     (*trace("text", "campaign"), *outcome("text", "front", "distribution"), *outcome("int", "parts")),
     wide=True,
+    late=("front",),
 )
 _Front = tuple[FrontPoint, ...]
 
 
-#: The last fronts written or read, by campaign, beside the text that they are of: reading one again costs more than joining it.
-_fronts: OrderedDict[str, tuple[str, Front]] = OrderedDict()
-_FRONTS = 64
-
-
-def _joined(campaign: str, before: str, points: _Front) -> str:
-    """The front `before` (JSON, "" for none) with `points` joined; whatever is remembered, the same for the same text."""
-    text, front = _fronts.pop(campaign, ("", Front()))
-    if text != before:
-        front = Front().joined(msgspec.json.decode(before, type=_Front) if before else ())
-    after = front.joined(points)
-    text = before if after is front and before else after.encoded().decode()
-    _fronts[campaign] = (text, after)
-    if len(_fronts) > _FRONTS:
-        _fronts.popitem(last=False)
-    return text
+def _known(row: Row | None) -> Front:
+    """The front so far: as it was left by the last unit, or from its text."""
+    value: object = row["front"] if row else ""
+    if isinstance(value, Front):
+        return value
+    return Front().joined(msgspec.json.decode(value, type=_Front) if isinstance(value, str) and value else ())
 
 
 def _validated(view: View, seq: int, event: Fact) -> list[Put]:
@@ -54,9 +44,9 @@ def _validated(view: View, seq: int, event: Fact) -> list[Put]:
         return []
     values: dict[str, Value] = {}
     if d.front:
-        before = words(row, "front")
-        if (after := _joined(d.campaign, before, d.front)) != before:
-            values["front"] = after
+        known = _known(row)
+        if (after := known.joined(d.front)) is not known:
+            values["front"] = cast(Value, after)
     if d.distribution is not None:
         if not d.distribution.adds_up():
             raise BadInput("the distribution of the unit does not add up")

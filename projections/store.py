@@ -15,7 +15,7 @@ from projections import digest, files
 from projections.decoding import Misplaced, fact_of
 from projections.models import MODELS, TABLES, fingerprint
 from projections.position import Position, chain_bytes, link
-from projections.schema import Handler, Key, Put, Row, Value
+from projections.schema import INT64, Handler, Key, Put, Row, Value
 
 log = logging.getLogger("sluice.views")
 _CACHED_ROWS = 16_384
@@ -161,13 +161,12 @@ class ViewStore:
         rows = self._rows[table]
         if key in rows:
             return rows[key]
+        if any(type(k) is int and not -INT64 <= k < INT64 for k in key):
+            raise BadInput(f"{key} holds a number too large for {table}")
         if self._present is not None and hash((table, key)) not in self._present:
             rows[key] = None
             return None
-        try:
-            found = self._con.execute(self._get[table], key).fetchone()
-        except OverflowError as e:
-            raise BadInput(f"{key} holds a number too large for {table}") from e
+        found = self._con.execute(self._get[table], key).fetchone()
         row = rows[key] = dict(zip(TABLES[table].names, found, strict=True)) if found else None
         return row
 
@@ -252,7 +251,10 @@ class ViewStore:
             if keys:
                 rows = self._rows[name]
                 # Rows hold their columns in the table's order from `blank` or from SELECT on.
-                self._con.executemany(self._sql[name], [tuple(rows[key].values()) for key in keys])  # type: ignore[union-attr]
+                changed = [tuple(rows[key].values()) for key in keys]  # type: ignore[union-attr]
+                if TABLES[name].late:
+                    changed = [tuple([v.text() if hasattr(v, "text") else v for v in row]) for row in changed]
+                self._con.executemany(self._sql[name], changed)
                 changes.keys[name] = set(keys)
                 keys.clear()
         self._con.executemany(
