@@ -32,6 +32,8 @@ async def by_callback(nc: Client, api: str, stream: str, count: int, batch: int 
 
     async def take(msg: Msg) -> None:
         nonlocal seen, size, open_
+        if seen >= count:
+            return
         if msg.headers and "Status" in msg.headers:
             open_ = 0
         else:
@@ -39,8 +41,9 @@ async def by_callback(nc: Client, api: str, stream: str, count: int, batch: int 
             if seen >= count:
                 done.set()
                 return
-        if open_ <= 0:
-            open_ = batch
+        if open_ <= batch // 2:
+            # Before the last request has run out: the server always has something to send.
+            open_ += batch
             await nc.publish(subject, request, reply=inbox)
 
     sub = await nc.subscribe(inbox, cb=take, pending_msgs_limit=4 * batch, pending_bytes_limit=-1)

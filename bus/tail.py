@@ -12,6 +12,9 @@ from bus.pull import ConsumerGone, Pull
 from domain.errors import Unreachable
 
 log = logging.getLogger("sluice.tail")
+_NONE: dict[str, str] = {}
+#: What the named tuple's own constructor does, without its arguments by name.
+_stored = tuple.__new__
 
 
 class Tail:
@@ -70,17 +73,19 @@ class Tail:
 
     def _accept(self, messages: list[Msg]) -> list[Stored]:
         out = []
+        expected, position = self._consumer_seq, self.position
         for m in messages:
             # $JS.ACK.<stream>.<consumer>.<delivered>.<stream seq>.<consumer seq>.<time ns>.<pending>
-            tokens = m.reply.split(".")
-            seq, consumer_seq = int(tokens[-4]), int(tokens[-3])
-            if consumer_seq != self._consumer_seq + 1:
-                raise ConsumerGone(f"{self.stream}: consumer sequence {consumer_seq} after {self._consumer_seq}")
-            self._consumer_seq = consumer_seq
-            self.position = seq
-            # An empty message ends a streamed reply across accounts: what follows it would never arrive.
-            self._reopen = self._reopen or not m.data
-            out.append(Stored(m.subject, seq, m.data, m.headers or {}, tokens[-2]))
+            _, seq_, consumer_seq, time_ns, _ = m.reply.rsplit(".", 4)
+            expected += 1
+            if int(consumer_seq) != expected:
+                raise ConsumerGone(f"{self.stream}: consumer sequence {consumer_seq} after {expected - 1}")
+            position = int(seq_)
+            if not m.data:
+                # An empty message ends a streamed reply across accounts: what follows it would never arrive.
+                self._reopen = True
+            out.append(_stored(Stored, (m.subject, position, m.data, m.headers or _NONE, time_ns)))
+        self._consumer_seq, self.position = expected, position
         return out
 
     async def _drop(self) -> None:

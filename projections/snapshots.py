@@ -21,9 +21,9 @@ from projections.models import fingerprint
 from projections.position import Position
 
 log = logging.getLogger("sluice.views")
-#: Events from one snapshot to the next.
-EVERY = 50_000
-MOST_FILES = 24
+#: Events from one snapshot to the next: about a second's work where events carry finds.
+EVERY = 10_000
+MOST_FILES = 64
 MOST_BYTES = 4 * 1024**3
 #: What a cache may take of the room that is left on the disk.
 SHARE = 10
