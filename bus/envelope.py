@@ -56,6 +56,8 @@ class Event(msgspec.Struct, frozen=True, kw_only=True):
 
 
 _DECODER = msgspec.json.Decoder(Event)
+#: One a type: to look the type up anew with every event costs as much as to read a small one.
+_DATA = {name: msgspec.json.Decoder(entry.struct) for name, entry in REGISTRY.items()}
 _ENCODER = msgspec.json.Encoder()
 
 

@@ -113,6 +113,7 @@ class StateDir:
         self.cache = self.root / "cache"
         self.views = self.root / "views.sqlite"
         self.cluster = self.root / "cluster.json"
+        self.past = self.root / "past"
 
     def create(self) -> None:
         """Make the folders; Unreachable with one clear line when that is not possible."""

@@ -7,10 +7,15 @@ from domain.errors import BadInput
 _TOKEN = re.compile(r"[A-Za-z0-9_-]{1,128}")
 
 
+def is_token(text: str) -> bool:
+    """Whether it can stand in a subject as it is."""
+    return _TOKEN.fullmatch(text) is not None
+
+
 def token(value: str | int) -> str:
     """A single subject token; BadInput when it has dots, wildcards or spaces (a host name is made safe by `host_token`)."""
     text = str(value)
-    if not _TOKEN.fullmatch(text):
+    if not is_token(text):
         raise BadInput(f"{text!r} cannot stand in a subject: only letters, digits, _ and - are allowed")
     return text
 

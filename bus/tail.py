@@ -15,6 +15,9 @@ from domain.errors import Unreachable
 log = logging.getLogger("sluice.tail")
 #: On several nodes: after so long without a message the leader is asked whether there is really none.
 QUIET_S = 3.0
+_NONE: dict[str, str] = {}
+#: What the named tuple's own constructor does, without its arguments by name.
+_stored = tuple.__new__
 
 
 class Tail:
@@ -97,17 +100,19 @@ class Tail:
 
     def _accept(self, messages: list[Msg]) -> list[Stored]:
         out = []
+        expected, position = self._consumer_seq, self.position
         for m in messages:
             # $JS.ACK.<stream>.<consumer>.<delivered>.<stream seq>.<consumer seq>.<time ns>.<pending>
-            tokens = m.reply.split(".")
-            seq, consumer_seq = int(tokens[-4]), int(tokens[-3])
-            if consumer_seq != self._consumer_seq + 1:
-                raise ConsumerGone(f"{self.stream}: consumer sequence {consumer_seq} after {self._consumer_seq}")
-            self._consumer_seq = consumer_seq
-            self.position = seq
-            # A message of nothing, not even headers, ends a streamed reply across accounts: what follows would never arrive.
-            self._reopen = self._reopen or not (m.data or m.headers)
-            out.append(Stored(m.subject, seq, m.data, m.headers or {}, tokens[-2]))
+            _, seq_, consumer_seq, time_ns, _ = m.reply.rsplit(".", 4)
+            expected += 1
+            if int(consumer_seq) != expected:
+                raise ConsumerGone(f"{self.stream}: consumer sequence {consumer_seq} after {expected - 1}")
+            position = int(seq_)
+            if not (m.data or m.headers):
+                # A message of nothing, not even headers, ends a streamed reply across accounts: what follows never arrives.
+                self._reopen = True
+            out.append(_stored(Stored, (m.subject, position, m.data, m.headers or _NONE, time_ns)))
+        self._consumer_seq, self.position = expected, position
         return out
 
     async def _drop(self) -> None:

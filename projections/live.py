@@ -72,6 +72,22 @@ def worker_rows(
     return found
 
 
+#: Instead of a state, for moments that are past: heartbeats are not kept.
+NOT_RECORDED = "not recorded"
+#: Which fields of the rows below say nothing of the past.
+NOT_RECORDED_AGENT, NOT_RECORDED_WORKER = ("state", "last_seen_s", "done"), ("state", "last_seen_s")
+
+
+def past_agent_rows(recorded: Sequence[Json]) -> list[Json]:
+    """As `agent_rows` for a moment that is past: who should have been there, but not whether they lived."""
+    return [r | {"state": NOT_RECORDED, "last_seen_s": None, "done": None} for r in agent_rows([], recorded)]
+
+
+def past_worker_rows(rows: list[Json]) -> list[Json]:
+    """As `worker_rows` for a moment that is past: what was done by then, but not whether they lived."""
+    return [r | {"state": NOT_RECORDED, "last_seen_s": None} for r in worker_rows(rows, [])]
+
+
 def _order(key: tuple[str, str]) -> tuple[str, int, str]:
     host, slot = key
     return host, int(slot) if slot.isdigit() else 0, slot

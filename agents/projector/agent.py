@@ -5,13 +5,14 @@ Halts at an event that is too new, and where the log is damaged or another one t
 
 import asyncio
 import logging
+import sqlite3
 import time
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import TypeVar
 
 import msgspec
 
-from agents.projector.decide import Broken, doubt, gone, other
+from agents.projector.decide import Broken, gone, other
 from bus import subjects
 from bus.client import Stored
 from bus.envelope import TooNew
@@ -22,6 +23,8 @@ from bus.seals.reading import first_gone, nothing_left, read_openings
 from bus.tail import Tail
 from domain.errors import SluiceError, Unreachable
 from projections import files
+from projections.position import doubt
+from projections.snapshots import Snapshots
 from projections.store import Changes, ViewStore
 
 log = logging.getLogger("sluice.projector")
@@ -55,9 +58,12 @@ class Projector:
         self.tail: Tail | None = None
         self._reconnects = 0
         self._park_at = self._look_at = 0.0
+        self.snapshots = Snapshots(context.state_dir.past / "every")
+        self._taking: asyncio.Task[None] | None = None
 
     async def run(self) -> None:
         stop = self.context.stop
+        await asyncio.to_thread(self.snapshots.clean)
         try:
             while not stop.is_set():
                 try:
@@ -80,6 +86,8 @@ class Projector:
                     await self.context.idle(1.0)
         finally:
             await self._close_tail()
+            if self._taking is not None:
+                await self._taking
             self._close_store()
 
     async def _halt(self, why: str, over: Callable[[], Awaitable[bool]] | None = None) -> None:
@@ -194,6 +202,7 @@ class Projector:
 
     async def _project(self, batch: list[Stored]) -> None:
         assert self.store is not None
+        before = self.store.position.seq
         try:
             changes = await asyncio.to_thread(self.store.apply_batch, batch)
         except TooNew as e:
@@ -201,6 +210,15 @@ class Projector:
             await self._park()
             raise
         self._count(changes)
+        if self.snapshots.due(before, changes.seq) and (self._taking is None or self._taking.done()):
+            self._taking = asyncio.create_task(self._snapshot())
+
+    async def _snapshot(self) -> None:
+        """Leave a copy behind for those who look at the past; what follows is applied meanwhile, and nothing waits for it."""
+        try:
+            await asyncio.to_thread(self.snapshots.take, self.path)
+        except (SluiceError, sqlite3.Error, OSError) as e:
+            log.warning("no snapshot: %s", e)
 
     def _count(self, changes: Changes) -> None:
         self.context.done += changes.applied

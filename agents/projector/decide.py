@@ -1,9 +1,6 @@
-"""Whether read models still belong to the log that we follow, and whether that log is whole: pure."""
+"""What the projector says when the log is not whole, or not the one that the read models are of: pure."""
 
-from bus.chain import ID_HEADER
-from bus.client import Stored
 from domain.errors import SluiceError
-from projections.store import Position, follow_chain
 
 DO = (
     "`sluice audit verify` lists all that differs; put the server's files back as they were, or restore a copy with "
@@ -27,24 +24,3 @@ def other(why: str) -> str:
         f"halted: {why}; the read models stay as they are; {DO}; if this log is the right one, stop, delete "
         "views.sqlite and start again"
     )
-
-
-def doubt(position: Position, created: str, last_seq: int, there: Stored | None) -> str:
-    """Why the read models at `position` are not of this log; "" when they are.
-
-    `there`: what the log holds at the position. Sequences can be reused after a damaged last block, so a sequence
-    alone proves nothing.
-    """
-    if position.seq == 0:
-        return ""
-    if position.created != created:
-        return f"the log was made at {created}, the read models are of one made at {position.created}"
-    if position.seq > last_seq:
-        return f"the log ends at {last_seq}, the read models stand at {position.seq}"
-    if there is None:
-        return f"the log has no event {position.seq}, at which the read models stand"
-    if there.headers.get(ID_HEADER, "") != position.event_id:
-        return f"event {position.seq} is another one than the read models have seen"
-    if follow_chain(position.previous, there) != position.chain:
-        return f"the content of event {position.seq} is not what the read models have seen"
-    return ""
