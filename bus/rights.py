@@ -60,7 +60,7 @@ ROLES: dict[str, list[str]] = {
     ],
     "validator": [*_agent("validator", lease=True), *_events("validator")],
     "projector": _agent("projector"),
-    "auditor": [*_agent("auditor", lease=True), "audit.>"],
+    "auditor": [*_shown("auditor"), "$KV.LEASE.auditor", "audit.>"],
     "watchdog": [*_agent("watchdog"), *_events("watchdog"), *(f"{API}.{name}" for name in _BUCKET_NAMES)],
     "web": [*_shown("web"), *_events("web")],
 }
