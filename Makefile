@@ -6,13 +6,16 @@ BIN := $(VENV)/bin
 UV := $(VENV)/bootstrap/bin/uv
 # Touched last, so that a setup that was cut short is taken up again.
 READY := $(VENV)/.ready
+# The official `nats` command, for the recipes of docs/inspect.md and their test; needs Go.
+NATS_CLI_VERSION := v0.5.1
+NATS_CLI := .nats-cli
 # Other people's tools, with dependencies that may not fit ours.
 PEERS := .venv-peers
 
 export UV_PROJECT_ENVIRONMENT := $(VENV)
 export UV_PYTHON_DOWNLOADS := never
 
-.PHONY: help setup run test test-all lint format bench-peers clean
+.PHONY: help setup run test test-all lint format nats-cli bench-peers clean
 
 help:
 	@echo "make setup      build $(VENV) from the lock file and fill the kernel cache"
@@ -22,6 +25,7 @@ help:
 	@echo "make lint       ruff and mypy"
 	@echo "make format     let ruff format and fix"
 	@echo "make bench-peers  our kernel beside vectorbt and backtesting.py, installed in $(PEERS)"
+	@echo "make nats-cli   build the nats command $(NATS_CLI_VERSION) into $(NATS_CLI) (needs Go)"
 	@echo "make clean      remove $(VENV) and caches (states such as .sluice stay)"
 
 setup: $(READY)
@@ -61,6 +65,14 @@ format: setup
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
+# Built aside and then moved: a build that was cut short leaves nothing that looks like one.
+nats-cli:
+	@test "$$("$(NATS_CLI)/nats" --version 2>/dev/null)" = "$(NATS_CLI_VERSION)" || { \
+		command -v go >/dev/null || { echo "nats-cli: there is no Go here to build the nats command with" >&2; exit 1; }; \
+		mkdir -p "$(NATS_CLI)" && built="$$(mktemp -d "$(CURDIR)/$(NATS_CLI)/build.XXXXXX")" && \
+		GOBIN="$$built" go install "github.com/nats-io/natscli/nats@$(NATS_CLI_VERSION)" && \
+		mv "$$built/nats" "$(NATS_CLI)/nats" && rmdir "$$built"; }
+
 bench-peers: setup
 	@test -x $(PEERS)/bin/python || $(UV) venv --quiet --python "$(PYTHON)" $(PEERS)
 	@$(UV) pip install --quiet --python $(PEERS)/bin/python vectorbt backtesting || \
@@ -68,5 +80,5 @@ bench-peers: setup
 	$(BIN)/python -m bench.peers $(PEERS)/bin/python
 
 clean:
-	rm -rf $(VENV) $(PEERS) .mypy_cache .ruff_cache .pytest_cache .hypothesis dist build
+	rm -rf $(VENV) $(PEERS) $(NATS_CLI) .mypy_cache .ruff_cache .pytest_cache .hypothesis dist build
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -3,7 +3,7 @@
 from typing import Protocol
 
 from bus.client import Stored
-from bus.envelope import Event, read_event
+from bus.envelope import Event, TooNew, read_event
 from bus.parking import park
 from bus.runtime import Context
 from bus.tail import Tail
@@ -21,7 +21,7 @@ class Model(Protocol):
 
 
 class Follower:
-    """Hands each event of EVENTS to the model, from the first on. An event of a newer version (TooNew) ends it."""
+    """Hands each event of EVENTS to the model, from the first on. At an event of a newer version the agent halts."""
 
     def __init__(self, context: Context, model: Model) -> None:
         self._context = context
@@ -43,6 +43,10 @@ class Follower:
                 self._model.apply(stored, read_event(stored.subject, stored.data))
             except BadInput as e:
                 await self._park(stored, str(e))
+            except TooNew as e:
+                # Whatever were decided without it could be wrong; a program that knows it starts from the log again.
+                await self._context.halt(f"halted: {e}; update this host, nothing is lost")
+                return True
         return bool(messages)
 
     async def _park(self, stored: Stored, reason: str) -> None:

@@ -4,127 +4,56 @@ Works in the account of the streams and, through renamed service imports, in tho
 """
 
 import asyncio
-import base64
 import logging
 import time
 import uuid
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import msgspec
 import nats
-from nats.aio.client import Client
-from nats.aio.msg import Msg
-from nats.errors import ConnectionClosedError, MaxPayloadError
+from nats.errors import MaxPayloadError
 from nats.js.client import JetStreamContext
 
+from bus.answers import PubAck, raise_for
+from bus.answers import Refused as Refused
+from bus.answers import SubjectTaken as SubjectTaken
+from bus.credentials import AGENT_WIRE as AGENT_WIRE
+from bus.credentials import MINER_WIRE as MINER_WIRE
+from bus.credentials import Credentials as Credentials
+from bus.credentials import Wire as Wire
+from bus.credentials import refused
 from bus.envelope import Event, encode_event
+from bus.lean import LeanClient
+from bus.reading import Reader
+from bus.reading import Stored as Stored
+from bus.tls import client_options, words
+from bus.urls import in_any_order, server_urls
+from bus.violations import Watched
 from domain.errors import BadInput, Conflict, SluiceError, Unreachable
 
 log = logging.getLogger("sluice.bus")
-#: Another writer was first; 10201: a batch holds the id of a message that is stored already.
-WRONG_SEQUENCE = {10071, 10164, 10201}
-#: Parts of an atomic batch were lost on the way (a restart in between): nothing was stored, send it again.
-BATCH_CUT = {10175, 10176}
-STORE_FAILED = 10077
-NO_MESSAGE = 10037
-
-
-class Refused(SluiceError):
-    """The server will not take this message, and trying again will not change that."""
-
-
-class SubjectTaken(Refused):
-    """The subject may hold one message and has one already."""
-
-
-class Wire(msgspec.Struct, frozen=True):
-    """Prefixes as this connection's account sees them."""
-
-    api: str = "$JS.API"
-    presence: str = "$KV.PRESENCE"
-
-
-AGENT_WIRE = Wire(api="sluice.api")
-MINER_WIRE = Wire(api="sluice.api", presence="presence")
-
-
-class Credentials(msgspec.Struct, frozen=True):
-    """How to connect in a role; stored 0600. `host` is the token that a miner may write under."""
-
-    url: str
-    role: str
-    user: str = ""
-    password: str = ""
-    wire: Wire = Wire()
-    host: str = ""
-
-
-class Stored(NamedTuple):
-    """A message as it lies in a stream. `time` is the server's, RFC 3339."""
-
-    subject: str
-    seq: int
-    data: bytes
-    headers: dict[str, str]
-    time: str
+#: The longest that an old leader, which knows no better, answers beside the new one.
+BEHIND_S = 5.0
 
 
 class Expect(NamedTuple):
-    """The last sequence over `filter` must be `seq` (0 = nothing there yet)."""
+    """The last sequence over `filter` must be `seq` (0 = nothing there yet).
+
+    All writers of an entity use the same filter: on three nodes, writes under way are compared by its text alone (ADR 0019).
+    """
 
     filter: str
     seq: int
 
 
-class _ApiError(msgspec.Struct):
-    code: int = 0
-    err_code: int = 0
-    description: str = ""
-
-
-class _PubAck(msgspec.Struct):
-    stream: str = ""
-    seq: int = 0
-    duplicate: bool = False
-    error: _ApiError | None = None
-
-
-class _StoredReply(msgspec.Struct):
-    subject: str
-    seq: int
-    time: str
-    data: str = ""
-    hdrs: str = ""
-
-
-class _GetReply(msgspec.Struct):
-    message: _StoredReply | None = None
-    error: _ApiError | None = None
-
-
-def _headers(raw: bytes) -> dict[str, str]:
-    lines = raw.decode(errors="replace").split("\r\n")[1:]
-    return {k.strip(): v.strip() for k, _, v in (line.partition(":") for line in lines if line)}
-
-
-def _raise_for(error: _ApiError, subject: str) -> None:
-    if error.err_code in WRONG_SEQUENCE:
-        raise Conflict(f"{subject}: {error.description}")
-    if error.err_code == STORE_FAILED and "per subject" in error.description:
-        raise SubjectTaken(f"{subject} holds a message already")
-    if error.code == 503 or error.err_code in (10023, 10047, STORE_FAILED) or error.err_code in BATCH_CUT:
-        raise Unreachable(f"the server cannot store {subject} now: {error.description}")
-    raise Refused(f"the server refuses {subject}: {error.description} ({error.err_code})")
-
-
-class Bus:
+class Bus(Reader):
     """A connection in one role. All waits are bounded; a lost server is waited for by reconnecting for ever."""
 
-    def __init__(self, nc: Client, credentials: Credentials, patience_s: float = 30.0) -> None:
-        self.nc = nc
-        self.patience_s = patience_s
-        self.credentials = credentials
+    def __init__(
+        self, nc: LeanClient, credentials: Credentials, patience_s: float = 30.0, watched: Watched | None = None
+    ) -> None:
+        super().__init__(nc, credentials, patience_s, watched or Watched(credentials.role, credentials.user))
         self.wire = credentials.wire
         self.js: JetStreamContext = nc.jetstream(prefix=credentials.wire.api)
 
@@ -133,22 +62,16 @@ class Bus:
         cls, credentials: Credentials, name: str, timeout_s: float = 10.0, patience_s: float = 30.0
     ) -> "Bus":
         """Connect or raise Unreachable with one clear line. A permission violation is logged as what it is."""
-        connected = False
-        last: list[str] = []
-
-        async def on_error(error: Exception) -> None:
-            last[:] = [str(error)]
-            log.log(logging.ERROR if connected else logging.DEBUG, "%s: %s", name, error)
-
-        options: dict[str, Any] = {"reconnect_time_wait": 0.25}
+        watched = Watched(name, credentials.user)
+        options: dict[str, Any] = {"reconnect_time_wait": 0.25, "dont_randomize": True}
+        options |= client_options(credentials.ca)
         if credentials.user:
-            options |= {"user": credentials.user, "password": credentials.password}
-            options["inbox_prefix"] = f"_INBOX.{credentials.user}".encode()
-        nc = Client()
+            options |= {"nkeys_seed_str": credentials.seed, "inbox_prefix": f"_INBOX.{credentials.user}".encode()}
+        nc = LeanClient()
         connecting = nc.connect(
-            credentials.url,
+            in_any_order(server_urls(credentials.url)),
             name=name,
-            error_cb=on_error,
+            error_cb=watched.on_error,
             max_reconnect_attempts=-1,
             connect_timeout=2,
             ping_interval=5,
@@ -159,15 +82,16 @@ class Bus:
         # With endless reconnects the client tries for ever at the first connection too: the deadline is ours.
         task = asyncio.ensure_future(connecting)
         deadline = time.monotonic() + timeout_s
-        while not task.done() and time.monotonic() < deadline and not any("authorization" in e.lower() for e in last):
+        while not task.done() and time.monotonic() < deadline and not watched.hopeless():
             await asyncio.wait({task}, timeout=0.05)
         if task.done() and task.exception() is None:
-            connected = True
-            return cls(nc, credentials, patience_s)
+            watched.connected = True
+            return cls(nc, credentials, patience_s, watched)
         await _abandon(task, nc)
-        if any("authorization" in e.lower() for e in last):
-            raise Unreachable(f"the server at {credentials.url} refuses the credentials of {credentials.role}")
-        raise Unreachable(f"no NATS server answers at {credentials.url}; is `sluice up` running?")
+        if watched.turned_away():
+            raise Unreachable(refused(credentials))
+        why = words(watched.last, credentials.url, credentials.ca) if watched.last is not None else ""
+        raise Unreachable(why or f"no NATS server answers at {credentials.url}; is `sluice up` running?")
 
     @property
     def server_version(self) -> str:
@@ -182,17 +106,6 @@ class Bus:
             log.debug("flush on close: %s", e)
         await self.nc.close()
 
-    async def request(
-        self, subject: str, payload: bytes, headers: dict[str, str] | None = None, timeout_s: float = 2.0
-    ) -> Msg:
-        """One request, one answer; Unreachable on time-out or while disconnected, Refused when it is too large."""
-        try:
-            return await self.nc.request(subject, payload, timeout=timeout_s, headers=headers)
-        except MaxPayloadError as e:
-            raise Refused(f"{subject}: {len(payload)} bytes are more than the server takes") from e
-        except (TimeoutError, nats.errors.Error, OSError) as e:
-            raise Unreachable(f"no answer to {subject} within {timeout_s:g} s ({type(e).__name__})") from e
-
     async def publish(
         self,
         subject: str,
@@ -206,7 +119,7 @@ class Bus:
         """Store a message and return its sequence. Repeats over outages up to `patience_s`, with the same id.
 
         Raises Conflict (the expectation failed: perhaps our own earlier try, read back to know), SubjectTaken,
-        Refused, Unreachable.
+        Refused, Forbidden, Unreachable.
         """
         h = dict(headers or {})
         if id:
@@ -215,31 +128,59 @@ class Bus:
             h["Nats-Expected-Last-Subject-Sequence"] = str(expect.seq)
             if expect.filter != subject:
                 h["Nats-Expected-Last-Subject-Sequence-Subject"] = expect.filter
-        deadline = time.monotonic() + (self.patience_s if patience_s is None else patience_s)
+        began = time.monotonic()
+        deadline = began + (self.patience_s if patience_s is None else patience_s)
         pause = 0.05
         while True:
             try:
                 reply = await self.request(subject, payload, h or None, timeout_s=3.0)
-                ack = msgspec.json.decode(reply.data, type=_PubAck)
+                ack = msgspec.json.decode(reply.data, type=PubAck)
                 if ack.error is not None:
-                    _raise_for(ack.error, subject)
+                    raise_for(ack.error, subject)
+                self._heard = time.monotonic()
                 return ack.seq
+            except Conflict as e:
+                if not self._undecided(e, expect) or time.monotonic() + pause > min(deadline, began + BEHIND_S):
+                    raise
             except Unreachable:
+                await self.doubt()
                 if time.monotonic() + pause > deadline:
                     raise
-                await asyncio.sleep(pause)
-                pause = min(pause * 2, 2.0)
+            await asyncio.sleep(pause)
+            pause = min(pause * 2, 2.0)
+
+    def _undecided(self, conflict: Conflict, expect: Expect | None) -> bool:
+        """Several nodes: another write over the filter is on its way (perhaps our own earlier try), or an old leader that
+        does not know yet what we expect has answered before the new one."""
+        if not self.clustered or expect is None:
+            return False
+        return conflict.actual is None or conflict.actual < expect.seq
 
     async def append(self, event: Event, expect: Expect, patience_s: float | None = None) -> int:
         """Store a fact that may happen once: same id already there = its sequence, another one there = Conflict."""
         subject = event.nats_subject()
         try:
             return await self.publish(subject, encode_event(event), id=event.id, expect=expect, patience_s=patience_s)
-        except Conflict:
-            there = await self.last("EVENTS", subject)
-            if there is not None and _id_of(there) == event.id:
-                return there.seq
+        except Conflict as e:
+            for there in (await self.winner("EVENTS", expect, e), await self.last("EVENTS", subject)):
+                if there is not None and _id_of(there) == event.id:
+                    return there.seq
             raise
+
+    async def winner(self, stream: str, expect: Expect, conflict: Conflict) -> Stored | None:
+        """The first message beyond what was expected: if an earlier try of ours was stored, it is this one.
+
+        A reader that does not show it yet is behind (an old leader, a copy), which is no evidence of a lost race: it is asked
+        again. None when the expectation was wrong by itself: nothing lies beyond it.
+        """
+        if conflict.actual is not None and conflict.actual <= expect.seq:
+            return None
+        deadline = time.monotonic() + (BEHIND_S if self.clustered else 0.0)
+        while True:
+            there = await self.next(stream, expect.seq + 1, expect.filter)
+            if there is not None or time.monotonic() >= deadline:
+                return there
+            await asyncio.sleep(0.1)
 
     async def append_batch(
         self, entries: Sequence[tuple[Event, Expect | None]], patience_s: float | None = None
@@ -263,15 +204,17 @@ class Bus:
                     event.nats_subject(), encode_event(event), headers=_batch_headers(batch, i, event, expect)
                 )
             reply = await self.request(last.nats_subject(), encode_event(last), headers, timeout_s=5.0)
-            ack = msgspec.json.decode(reply.data, type=_PubAck)
+            ack = msgspec.json.decode(reply.data, type=PubAck)
             if ack.error is not None:
-                _raise_for(ack.error, last.nats_subject())
+                raise_for(ack.error, last.nats_subject())
             return ack.seq
         except MaxPayloadError as e:
             raise Refused(f"an event of {last.correlationid} is larger than the server takes") from e
         except (Unreachable, Conflict, nats.errors.Error) as e:
             if await self._committed([event for event, _ in entries]):
                 return await self.last_seq("EVENTS")
+            if forbidden := self.watched.violation(*(event.nats_subject() for event, _ in entries)):
+                raise forbidden from e
             if isinstance(e, SluiceError):
                 raise
             raise Unreachable(f"a batch of {len(entries)} events was not sent: {e}") from e
@@ -286,94 +229,8 @@ class Bus:
         there = await self.last("EVENTS", own.nats_subject())
         return there is not None and _id_of(there) == own.id
 
-    async def last(self, stream: str, subject_filter: str) -> Stored | None:
-        """The newest message under a filter, read by the leader (fit for decisions)."""
-        return await self._get(stream, {"last_by_subj": subject_filter})
 
-    async def get(self, stream: str, seq: int) -> Stored | None:
-        return await self._get(stream, {"seq": seq})
-
-    async def next(self, stream: str, start: int, subject_filter: str) -> Stored | None:
-        """The first message under a filter from sequence `start` on, read by the leader."""
-        return await self._get(stream, {"seq": start, "next_by_subj": subject_filter})
-
-    async def _get(self, stream: str, query: dict[str, Any], patience_s: float | None = None) -> Stored | None:
-        deadline = time.monotonic() + (self.patience_s if patience_s is None else patience_s)
-        while True:
-            try:
-                reply = await self.request(
-                    f"{self.wire.api}.STREAM.MSG.GET.{stream}", msgspec.json.encode(query), timeout_s=3.0
-                )
-                break
-            except Unreachable:
-                if time.monotonic() > deadline:
-                    raise
-                await asyncio.sleep(0.2)
-        answer = msgspec.json.decode(reply.data, type=_GetReply)
-        if answer.error is not None:
-            if answer.error.err_code == NO_MESSAGE:
-                return None
-            _raise_for(answer.error, f"a read of {stream}")
-        m = answer.message
-        assert m is not None
-        headers = _headers(base64.b64decode(m.hdrs)) if m.hdrs else {}
-        return Stored(m.subject, m.seq, base64.b64decode(m.data), headers, m.time)
-
-    async def last_seq(self, stream: str) -> int:
-        """The stream's last sequence; Unreachable when the stream is not there."""
-        return (await self.stream_state(stream))[0]
-
-    async def stream_state(self, stream: str) -> tuple[int, int, str]:
-        """(last sequence, messages, created time)."""
-        reply = await self.request(f"{self.wire.api}.STREAM.INFO.{stream}", b"", timeout_s=5.0)
-        info = msgspec.json.decode(reply.data)
-        if "error" in info:
-            raise Unreachable(f"stream {stream}: {info['error'].get('description')}")
-        return int(info["state"]["last_seq"]), int(info["state"]["messages"]), str(info["created"])
-
-    async def subjects_in(self, stream: str) -> set[str]:
-        """All subjects that have a message in the stream now (for streams of at most some ten thousand)."""
-        query = msgspec.json.encode({"subjects_filter": ">"})
-        reply = await self.request(f"{self.wire.api}.STREAM.INFO.{stream}", query, timeout_s=5.0)
-        info = msgspec.json.decode(reply.data)
-        if "error" in info:
-            raise Unreachable(f"stream {stream}: {info['error'].get('description')}")
-        return set(info["state"].get("subjects") or ())
-
-    async def read(self, stream: str, start: int, subject_filter: str = ">", batch: int = 500) -> AsyncIterator[Stored]:
-        """All messages from sequence `start` to the stream's end, in order, by batched direct gets (60k a second)."""
-        while True:
-            count = 0
-            async for stored in self._direct_batch(stream, start, subject_filter, batch):
-                start = stored.seq + 1
-                count += 1
-                yield stored
-            if count < batch:
-                return
-
-    async def _direct_batch(self, stream: str, start: int, subject_filter: str, batch: int) -> AsyncIterator[Stored]:
-        inbox = self.nc.new_inbox()
-        sub = await self.nc.subscribe(inbox, pending_msgs_limit=batch + 16, pending_bytes_limit=-1)
-        try:
-            query = msgspec.json.encode({"seq": start, "next_by_subj": subject_filter, "batch": batch})
-            await self.nc.publish(f"{self.wire.api}.DIRECT.GET.{stream}", query, reply=inbox)
-            while True:
-                try:
-                    msg = await sub.next_msg(timeout=5.0)
-                except (TimeoutError, nats.errors.TimeoutError, ConnectionClosedError) as e:
-                    raise Unreachable(f"reading {stream} from {start} stopped answering") from e
-                h = msg.headers or {}
-                status = h.get("Status")
-                if status in ("204", "404"):
-                    return
-                if status:
-                    raise Unreachable(f"reading {stream} from {start}: {status} {h.get('Description', '')}")
-                yield Stored(h["Nats-Subject"], int(h["Nats-Sequence"]), msg.data, h, h["Nats-Time-Stamp"])
-        finally:
-            await sub.unsubscribe()
-
-
-async def _abandon(task: "asyncio.Future[None]", nc: Client) -> None:
+async def _abandon(task: "asyncio.Future[None]", nc: LeanClient) -> None:
     """Give a first connection up, whatever it waits for."""
     task.cancel()
     try:

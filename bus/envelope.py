@@ -3,12 +3,14 @@
 `data` stays raw until someone asks for it, so that a reader can route a million events without decoding each.
 """
 
+import functools
 from datetime import UTC, datetime
 
 import msgspec
 
 from bus.events import REGISTRY, EventData, type_of
 from bus.subjects import event_subject
+from bus.upcast import lift
 from domain.errors import BadInput, SluiceError
 
 #: What decoding raises for bytes from elsewhere: bad JSON or types, bad UTF-8, endless nesting.
@@ -34,14 +36,18 @@ class Event(msgspec.Struct, frozen=True, kw_only=True):
     data: msgspec.Raw
 
     def payload(self) -> EventData:
-        """The typed data; BadInput when type or data are not ours, TooNew when written by a newer version."""
+        """The typed data, of an older version lifted to today's; BadInput when type or data are not ours, TooNew when
+        written by a newer version."""
         entry = REGISTRY.get(self.type)
         if entry is None:
             raise BadInput(f"unknown event type {self.type!r}")
         if self.schemaver > entry.version:
             raise TooNew(f"event {self.id} is {self.type} version {self.schemaver}, this program knows {entry.version}")
+        data: bytes | msgspec.Raw = self.data
+        if self.schemaver < entry.version:
+            data = lift(self.type, self.schemaver, entry.version, data)
         try:
-            return msgspec.json.decode(self.data, type=entry.struct)
+            return _decoder(entry.struct).decode(data)
         except UNREADABLE as e:
             raise BadInput(f"data of {self.type} {self.id} cannot be read: {e}") from e
 
@@ -50,7 +56,15 @@ class Event(msgspec.Struct, frozen=True, kw_only=True):
 
 
 _DECODER = msgspec.json.Decoder(Event)
+#: One a type: to look the type up anew with every event costs as much as to read a small one.
+_DATA = {name: msgspec.json.Decoder(entry.struct) for name, entry in REGISTRY.items()}
 _ENCODER = msgspec.json.Encoder()
+
+
+@functools.cache
+def _decoder(struct: type[EventData]) -> msgspec.json.Decoder[EventData]:
+    """One a type: to look a type up anew with every event costs as much as to read a small one."""
+    return msgspec.json.Decoder(struct)
 
 
 def now_rfc3339() -> str:

@@ -1,6 +1,7 @@
 """All event types: a frozen struct for the data of each, and the registry `context.entity.verb` -> struct and version.
 
-Past tense, immutable. A field is never removed or given another meaning: that is a new version with an upcaster.
+Past tense, immutable. Any change of a struct, or of one inside it, is a new version with an upcaster (`bus.upcast`); a
+test compares what each version looks like with `tests/contract/golden_schemas`.
 """
 
 from typing import Any, NamedTuple

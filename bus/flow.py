@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 from typing import NamedTuple
 
+from bus.causes import causes_of, may_be_root
 from bus.events import REGISTRY
 from bus.streams import stream_specs
 
@@ -44,14 +45,14 @@ FLOW: dict[str, Flow] = {
     "ops.agent.stalled": Flow(("watchdog",), ("watchdog",)),
     "ops.agent.gave_up": Flow(("watchdog",), ("watchdog",)),
     "ops.kernel.flagged": Flow(("validator",)),
-    "audit.epoch.opened": Flow(("cli",)),
+    "audit.epoch.opened": Flow(("cli",), ("auditor", "cli", "projector")),
 }
 
 #: Streams beside EVENTS: who writes, who reads.
 STREAM_FLOW: dict[str, Flow] = {
     "EVENTS": Flow(
         ("cli", "dispatcher", "validator", "watchdog", "web"),
-        ("cli", "dispatcher", "projector", "validator", "watchdog", "web"),
+        ("auditor", "cli", "dispatcher", "projector", "validator", "watchdog", "web"),
     ),
     "WORK": Flow(("dispatcher",), ("miner",)),
     "CLAIM": Flow(("miner",), ("miner", "validator", "watchdog")),
@@ -59,12 +60,14 @@ STREAM_FLOW: dict[str, Flow] = {
     "CKPT": Flow(("miner",), ("miner",)),
     "ARTIFACTS": Flow(("cli", "miner"), ("dispatcher", "miner", "validator", "web")),
     "TELEM": Flow(("miner", "watchdog"), ("watchdog", "web")),
-    "LOGS": Flow(("dispatcher", "miner", "projector", "validator", "watchdog", "web"), ("cli",)),
+    "LOGS": Flow(("auditor", "dispatcher", "miner", "projector", "validator", "watchdog", "web"), ("cli",)),
     "PARKED": Flow(("dispatcher", "miner", "projector", "validator"), ("cli",)),
     "KV_PRESENCE": Flow(
-        ("dispatcher", "miner", "projector", "validator", "watchdog", "web"), ("cli", "dispatcher", "watchdog", "web")
+        ("auditor", "dispatcher", "miner", "projector", "validator", "watchdog", "web"),
+        ("cli", "dispatcher", "watchdog", "web"),
     ),
-    "KV_LEASE": Flow(("dispatcher", "validator"), ("dispatcher", "validator")),
+    "AUDIT": Flow(("auditor",), ("auditor", "cli", "projector")),
+    "KV_LEASE": Flow(("auditor", "dispatcher", "validator"), ("auditor", "dispatcher", "validator")),
 }
 
 
@@ -83,8 +86,10 @@ def page() -> str:
         "",
         "## Events",
         "",
-        "| subject | version | published by | acted on by | meaning |",
-        "|---|---|---|---|---|",
+        "Caused by: the types that an event's `causationid` may name (`bus/causes.py`); – tells of something outside the log.",
+        "",
+        "| subject | version | published by | caused by | acted on by | meaning |",
+        "|---|---|---|---|---|---|",
     ]
     for name, entry in REGISTRY.items():
         flow = FLOW[name]
@@ -92,7 +97,9 @@ def page() -> str:
         # A struct without a docstring of its own shows the signature that msgspec makes up: say nothing then.
         meaning = "–" if meaning.startswith(entry.struct.__name__ + "(") else meaning
         who = ", ".join(flow.publishers), ", ".join(flow.consumers) or "–"
-        lines.append(f"| `{subject_pattern(name)}` | {entry.version} | {who[0]} | {who[1]} | {meaning} |")
+        why = ", ".join(f"`{c.partition('.')[2]}`" for c in causes_of(name)) or "–"
+        why += " or –" if causes_of(name) and may_be_root(name) else ""
+        lines.append(f"| `{subject_pattern(name)}` | {entry.version} | {who[0]} | {why} | {who[1]} | {meaning} |")
     lines += [
         "",
         "## Streams and buckets",

@@ -23,20 +23,26 @@ class Lease:
         if time.monotonic() - self._renewed < self._ttl_s / 3:
             return True
         try:
+            return await self._take()
+        except SluiceError as e:
+            log.debug("lease not renewed: %s", e)
+            return False
+
+    async def _take(self) -> bool:
+        try:
             self._seq = await self._bus.publish(
                 self._subject, self._owner.encode(), expect=Expect(self._subject, self._seq), patience_s=0.0
             )
             self._renewed = time.monotonic()
             return True
-        except Conflict:
-            return await self._after_conflict()
-        except SluiceError as e:
-            log.debug("lease not renewed: %s", e)
-            return False
+        except Conflict as e:
+            return await self._after_conflict(e.actual or 0)
 
-    async def _after_conflict(self) -> bool:
-        """Ours already, free (given up by its holder: taken at the next call), or another's."""
-        there = await self._bus.last("KV_LEASE", self._subject)
+    async def _after_conflict(self, actual: int) -> bool:
+        """Ours already, free (given up by its holder: taken at the next call), or another's; `actual` is whose it is now."""
+        there = await self._bus.last("KV_LEASE", self._subject, patience_s=0.0)
+        if there is not None and there.seq < actual:
+            there = None  # read from a node that is behind: we shall see at the next call
         mine = there is not None and there.data == self._owner.encode()
         free = there is not None and not there.data
         self._seq = there.seq if there is not None and (mine or free) else 0

@@ -73,6 +73,16 @@ class Presence(msgspec.Struct, frozen=True):
     quiet_s: float = 0.0
 
 
+class Finding(msgspec.Struct, frozen=True):
+    """What the auditor last found, on `audit.finding`: `ok`, or the first problem and what to do about it, in words."""
+
+    ok: bool
+    time: str
+    seq: int = 0
+    kind: str = ""
+    words: str = ""
+
+
 class LogLine(msgspec.Struct, frozen=True):
     """One line of an agent's log, on `log.<host>.<agent>`."""
 

@@ -6,6 +6,7 @@ import msgspec
 
 from bus.client import Stored
 from bus.envelope import decode_event
+from bus.messages import Parked
 from bus.subjects import token
 from domain.errors import BadInput
 
@@ -27,3 +28,13 @@ def event_record(stored: Stored) -> dict[str, Any]:
         return {"seq": stored.seq, "time": stored.time, "type": "malformed", "subject": stored.subject, "data": str(e)}
     fields = {name: getattr(event, name) for name in event.__struct_fields__ if name != "data"}
     return {"seq": stored.seq, **fields, "data": msgspec.json.decode(event.data)}
+
+
+def parked_record(stored: Stored) -> dict[str, Any]:
+    """A parked message: who set it aside and why, and where it lies in which stream."""
+    try:
+        p = msgspec.json.decode(stored.data, type=Parked)
+    except msgspec.MsgspecError as e:
+        p = Parked("", 0, stored.subject, f"this record itself cannot be read: {e}", "", stored.time, b"")
+    said = {"by": p.by, "stream": p.stream, "stream_seq": p.seq, "subject": p.subject, "reason": p.reason}
+    return {"seq": stored.seq, "time": p.time, **said}

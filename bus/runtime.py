@@ -81,6 +81,21 @@ class Context:
             except (nats.errors.Error, OSError) as e:
                 log.debug("no heartbeat now: %s", e)
 
+    async def halt(self, why: str, over: Callable[[], Awaitable[bool]] | None = None) -> None:
+        """Do nothing until asked to stop, or until `over` (asked every second or so) says that the reason is gone.
+
+        Alive, and of no use: what is wrong is not cured by a restart, so that a watchdog sees progress and no backlog.
+        """
+        log.error("%s", why)
+        self.state, self.detail = "stalled", why
+        self.positions.clear()
+        while not self.stop.is_set():
+            self.step()
+            await self.idle(1.0)
+            if over is not None and not self.stop.is_set() and await over():
+                self.detail = ""
+                return
+
     async def idle(self, seconds: float) -> None:
         """Wait, but not beyond the signal to stop."""
         try:
@@ -180,7 +195,7 @@ async def live(
         credentials = read_credentials(path)
         host = credentials.host or host
         bus = await Bus.connect(credentials, f"{host}.{name}", timeout_s=30.0)
-        lines = log_to_bus(host, name, [credentials.password])
+        lines = log_to_bus(host, name, [credentials.seed])
         handlers.append(lines)
         context = Context(bus, settings, state_dir, kind, name, host, slot, lane, stop)
         loops = [asyncio.create_task(_heartbeats(context)), asyncio.create_task(lines.keep_shipping(bus))]

@@ -17,15 +17,23 @@ import urllib.request
 from pathlib import Path
 
 from bus.accounts import Accounts, accounts_conf, write_private
-from bus.client import Bus, Credentials
+from bus.certificates import EVERYWHERE, authority, server_block, wanted
 from bus.processes import Proc, Process, start_of, stop_all
 from bus.settings import Settings, StateDir
+from bus.store_key import CIPHER, REFERENCE, SERVER_VARIABLE, store_key, with_key
 from domain.errors import Unreachable
 
 MIN_VERSION = (2, 12)
 GIB = 1024**3
 LOG_BYTES = 2 * 1024**2
 LOG_FILES = 5
+#: The same for our own server and for the nodes of a cluster.
+SERVER_LIMITS = {
+    "max_payload": 8 * 1024 * 1024,
+    "max_pending": 128 * 1024 * 1024,
+    "lame_duck_grace_period": "0s",
+    "lame_duck_duration": "30s",
+}
 PORTS_FROM = 20_000
 _given: set[int] = set()
 
@@ -132,41 +140,51 @@ class Server:
 
     @property
     def url(self) -> str:
-        everywhere = self.settings.nats_listen in ("0.0.0.0", "::", "")
-        return f"nats://{'127.0.0.1' if everywhere else self.settings.nats_listen}:{self.port}"
+        everywhere = self.settings.nats_listen in EVERYWHERE
+        scheme = "tls" if wanted(self.settings) else "nats"
+        host = "127.0.0.1" if everywhere else self.settings.nats_listen
+        return f"{scheme}://{f'[{host}]' if ':' in host else host}:{self.port}"
+
+    @property
+    def ca(self) -> str:
+        """What clients need to trust it; "" where it speaks in clear."""
+        return authority(self.state, self.settings)
 
     def adopt(self, proc: Proc, monitor_port: int) -> None:
         self.process, self.monitor_port = Process(proc), monitor_port
 
     def write_conf(self, *, setup: bool) -> None:
-        jetstream = {
+        jetstream: dict[str, object] = {
             "store_dir": str(self.state.nats_store),
             "sync_interval": "always",
             "max_file_store": store_limit(self.state, self.settings),
             "max_memory_store": GIB // 4,
         }
-        head = {
-            "listen": f"{self.settings.nats_listen}:{self.port}",
+        if self.settings.encrypt_store:
+            jetstream |= {"cipher": CIPHER, "key": REFERENCE}
+        listen = f"[{self.settings.nats_listen}]" if ":" in self.settings.nats_listen else self.settings.nats_listen
+        head: dict[str, object] = {
+            "listen": f"{listen}:{self.port}",
             "log_file": str(self.state.logs / "nats-server.log"),
             "logfile_size_limit": LOG_BYTES,
             "logfile_max_num": LOG_FILES,
             "http": f"127.0.0.1:{self.monitor_port}",
             "server_name": "sluice",
-            "max_payload": 8 * 1024 * 1024,
-            "max_pending": 128 * 1024 * 1024,
-            "lame_duck_grace_period": "0s",
-            "lame_duck_duration": "30s",
+            **SERVER_LIMITS,
             "jetstream": jetstream,
         }
-        text = "# Written anew at every start of `sluice up`; holds passwords.\n"
+        if tls := server_block(self.state, self.settings):
+            head["tls"] = tls
+        text = "# Written anew at every start of `sluice up`; users are known by public keys.\n"
         text += "".join(f"{k}: {json.dumps(v)}\n" for k, v in head.items())
-        write_private(self.state.server_conf, (text + accounts_conf(self.accounts, setup=setup)).encode())
+        write_private(self.state.server_conf, (with_key(text) + accounts_conf(self.accounts, setup=setup)).encode())
 
     async def start(self, *, setup: bool = False, timeout_s: float = 20.0) -> None:
         """Start and wait for /healthz; Unreachable with the server's own last words when it dies."""
         check_port(self.port, self.settings.nats_listen)
         # Nobody but us asks there, so that it may be another one each time.
         self.monitor_port = free_port()
+        key = store_key(self.state, self.settings)
         self.write_conf(setup=setup)
         log_path, out_path = self.state.logs / "nats-server.log", self.state.logs / "nats-server.out"
         with out_path.open("wb") as out:
@@ -176,6 +194,7 @@ class Server:
                 stderr=out,
                 stdin=subprocess.DEVNULL,
                 start_new_session=True,
+                env=os.environ | ({SERVER_VARIABLE: key} if key else {}),
             )
         self.process = Process(Proc("nats-server", popen.pid, start_of(popen.pid)), popen)
         deadline = time.monotonic() + timeout_s
@@ -214,38 +233,3 @@ def _last_words(paths: tuple[Path, ...]) -> str:
         if words:
             return words[-1].rpartition("] ")[2].removeprefix("nats-server: ")
     return ""
-
-
-class ForeignServer:
-    """A server that somebody else runs (`sluice up --nats URL`): used as it is, never started, stopped or set up by us."""
-
-    def __init__(self, url: str) -> None:
-        self.url = url
-        self.version = "unknown"
-        self.monitor_port = 0
-        self.process: Process | None = None
-
-    async def start(self) -> None:
-        """Unreachable when it does not answer or is too old."""
-        try:
-            bus = await Bus.connect(Credentials(self.url, "admin"), "sluice up", timeout_s=5.0)
-        except Unreachable as e:
-            raise Unreachable(
-                f"no NATS server lets us in at {self.url}; start it, or leave --nats out to use the bundled one"
-            ) from e
-        try:
-            self.version = bus.server_version
-            m = re.match(r"(\d+)\.(\d+)", self.version)
-            if m and (int(m[1]), int(m[2])) < MIN_VERSION:
-                raise Unreachable(
-                    f"the server at {self.url} is {self.version}, 2.12 or newer is needed; nothing was started"
-                )
-        finally:
-            await bus.close()
-
-    def running(self) -> bool:
-        """Whether it can be spoken to is seen by those who speak to it."""
-        return True
-
-    async def stop(self, timeout_s: float = 0.0) -> None:
-        """Not ours to stop."""

@@ -40,10 +40,20 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     Agents send a heartbeat every `heartbeat_s`; one older than `presence_ttl_s` is gone, and its sender with it. A
     delivery without a sign of life goes to another miner after `ack_wait_s`; miners checkpoint every `checkpoint_s`;
     the dispatcher compares the queue with the log every `sweep_s`. A unit gets at most `replica_limit` answers.
+    The auditor seals the log after `seal_events` events, and after `seal_s` where there are new ones.
+    A server that other machines reach demands TLS unless `tls` is false.
     """
 
     nats_port: int = 4222
     nats_listen: str = "127.0.0.1"  # other machines can join when this is an address that they reach
+    tls: Literal["auto"] | bool = (
+        "auto"  # whether clients must encrypt; "auto": when nats_listen is not this machine alone
+    )
+    tls_names: tuple[str, ...] = ()  # further names and addresses for the server's certificate
+    tls_cert: str = ""  # files of your own instead of ours: certificate, key, and the authority's certificate (PEM)
+    tls_key: str = ""
+    tls_ca: str = ""
+    encrypt_store: bool = False  # the log on disk is encrypted with DIR/store.key, or with $SLUICE_STORE_KEY
     http: str = ""  # HOST:PORT of the pages
     miners: int = 0  # 0 = one a core
     host: str = ""  # "" = this machine's name
@@ -66,6 +76,10 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     start_s: float = 180.0
     orphan_s: float = 10.0
     stop_s: float = 4.0
+    seal_events: int = 1000
+    seal_s: float = 60.0
+    seal_file: str = ""  # seals are appended to it too; "" = audit/seals.jsonl in the state directory
+    seal_webhook: str = ""  # every seal is posted there as JSON; "" = nowhere
     max_store_mb: int = 0  # 0 = three quarters of the free space
     agents: dict[str, AgentSettings] = {}
 
@@ -99,6 +113,8 @@ class StateDir:
         self.cache = self.root / "cache"
         self.views = self.root / "views.sqlite"
         self.restoring = self.root / "restoring.json"
+        self.cluster = self.root / "cluster.json"
+        self.past = self.root / "past"
 
     def create(self) -> None:
         """Make the folders; Unreachable with one clear line when that is not possible."""
@@ -137,6 +153,12 @@ class StateDir:
 
 
 _PORTS = range(65_536)
+_BOUNDS = (
+    ("miners", 0, 1024),
+    ("max_ack_pending", 2, 100_000),
+    ("replica_limit", 1, 64),
+    ("seal_events", 1, 1_000_000),
+)
 
 
 def http_address(text: str) -> tuple[str, int]:
@@ -160,9 +182,13 @@ def check_settings(settings: Settings) -> None:
             http_address(settings.http)
         except BadInput as e:
             raise BadInput(f"http: {e}") from e
-    for name, low, high in (("miners", 0, 1024), ("max_ack_pending", 2, 100_000), ("replica_limit", 1, 64)):
+    for name, low, high in _BOUNDS:
         if not low <= getattr(settings, name) <= high:
             raise BadInput(f"{name} must be {low} to {high}, not {getattr(settings, name)}")
+    if settings.seal_webhook and not re.match(r"https?://[^/]+", settings.seal_webhook):
+        raise BadInput(f"seal_webhook must be an http or https URL, not {settings.seal_webhook}")
+    if len({bool(settings.tls_cert), bool(settings.tls_key), bool(settings.tls_ca)}) > 1:
+        raise BadInput("tls_cert, tls_key and tls_ca belong together: give all three, or none for files of our own")
     if settings.max_store_mb < 0:
         raise BadInput("max_store_mb must be 0 (three quarters of the free space) or more")
     if settings.restart_limit < 0 or settings.cooldown_s < 0:

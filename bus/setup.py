@@ -1,9 +1,10 @@
 """Create the streams (set-up user only) and verify them (everybody): other settings are reported, never changed."""
 
-from nats.js.errors import APIError, NotFoundError
+from nats.errors import Error as NatsError
+from nats.js.errors import APIError
 
 from bus.client import Bus
-from bus.streams import StreamSpec, difference
+from bus.streams import StreamSpec, difference, stream_config
 from domain.errors import SluiceError, Unreachable
 
 
@@ -16,12 +17,11 @@ async def missing_streams(bus: Bus, specs: tuple[StreamSpec, ...]) -> list[str]:
     missing, wrong = [], []
     for spec in specs:
         name = spec.config.name or ""
-        try:
-            info = await bus.js.stream_info(name)
-        except NotFoundError:
+        info = await bus.stream_info(name)
+        if info is None:
             missing.append(name)
             continue
-        wrong += [f"{name}: {line}" for line in difference(spec, info.config)]
+        wrong += [f"{name}: {line}" for line in difference(spec, stream_config(info))]
     if wrong:
         raise StreamsDiffer(
             "streams on the server have other settings than this version needs; nothing was changed: "
@@ -35,8 +35,14 @@ async def create_streams(bus: Bus, specs: tuple[StreamSpec, ...]) -> list[str]:
     missing = await missing_streams(bus, specs)
     for spec in specs:
         if spec.config.name in missing:
-            try:
-                await bus.js.add_stream(spec.config)
-            except APIError as e:
-                raise Unreachable(f"stream {spec.config.name} cannot be created: {e.description}") from e
+            await create_stream(bus, spec)
     return missing
+
+
+async def create_stream(bus: Bus, spec: StreamSpec) -> None:
+    """Unreachable when the server does not make it (now)."""
+    try:
+        await bus.js.add_stream(spec.config)
+    except (NatsError, TimeoutError) as e:
+        why = e.description if isinstance(e, APIError) else str(e) or "no answer"
+        raise Unreachable(f"stream {spec.config.name} cannot be created: {why}") from e

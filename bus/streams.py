@@ -1,6 +1,6 @@
 """All streams and buckets, once. Created by the set-up user; verified, never silently changed, at every start."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from nats.js.api import DiscardPolicy, RetentionPolicy, StorageType, StoreCompression, StreamConfig
@@ -30,6 +30,7 @@ class StreamSpec:
             "allow_rollup_hdrs",
             "allow_atomic",
             "allow_direct",
+            "num_replicas",
         )
     )
 
@@ -49,6 +50,7 @@ def _stream(name: str, subjects: list[str], purpose: str, **settings: Any) -> St
         "allow_atomic": False,
         "allow_direct": True,
         "duplicate_window": 120.0,
+        "num_replicas": 1,
     }
     return StreamSpec(StreamConfig(name=name, subjects=subjects, **(defaults | settings)), purpose)
 
@@ -67,8 +69,19 @@ def _bucket(name: str, ttl_s: float, purpose: str, storage: StorageType = Storag
     )
 
 
-def stream_specs(presence_ttl_s: float = 30.0, lease_ttl_s: float = 10.0) -> tuple[StreamSpec, ...]:
-    """The whole table; the two TTLs come from the settings because tests live faster."""
+def stream_specs(presence_ttl_s: float = 30.0, lease_ttl_s: float = 10.0, replicas: int = 1) -> tuple[StreamSpec, ...]:
+    """The whole table; the two TTLs come from the settings because tests live faster. `replicas`: 3 on a cluster.
+
+    There the buckets lie on disk like everything else (ADR 0019).
+    """
+    table = _table(presence_ttl_s, lease_ttl_s)
+    if replicas == 1:
+        return table
+    on_disk = {True: {"storage": StorageType.FILE}, False: {}}
+    return tuple(replace(s, config=s.config.evolve(num_replicas=replicas, **on_disk[in_memory(s)])) for s in table)
+
+
+def _table(presence_ttl_s: float, lease_ttl_s: float) -> tuple[StreamSpec, ...]:
     forever = {"deny_delete": True, "deny_purge": True, "discard": DiscardPolicy.NEW}
     return (
         _stream("EVENTS", ["ev.>"], "all domain events, for ever", allow_atomic=True, **forever),
@@ -97,14 +110,21 @@ def stream_specs(presence_ttl_s: float = 30.0, lease_ttl_s: float = 10.0) -> tup
         _stream("TELEM", ["telem.>"], "progress of miners", max_age=DAY, max_bytes=64 * MIB),
         _stream("LOGS", ["log.>"], "logs of all agents of all machines", max_age=7 * DAY, max_bytes=64 * MIB),
         _stream("PARKED", ["parked.>"], "messages that could not be handled, with the reason", **forever),
+        _stream("AUDIT", ["audit.>"], "seals of the log, and what the auditor found", **forever),
         _bucket("PRESENCE", presence_ttl_s, "heartbeats of all agents"),
         _bucket("LEASE", lease_ttl_s, "which agent of a kind is the active one"),
     )
 
 
+def stream_config(info: dict[str, Any]) -> StreamConfig:
+    """The settings in what a server says of a stream."""
+    config: StreamConfig = StreamConfig.from_response(info["config"])
+    return config
+
+
 def in_memory(spec: StreamSpec) -> bool:
-    """Gone after every restart of the server, and made anew by whoever owns the server."""
-    return spec.config.storage == StorageType.MEMORY
+    """A bucket: on a single server gone after every restart, and made (anew) by whoever owns the instance."""
+    return (spec.config.name or "").startswith("KV_")
 
 
 def difference(spec: StreamSpec, actual: StreamConfig) -> list[str]:

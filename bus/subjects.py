@@ -7,10 +7,15 @@ from domain.errors import BadInput
 _TOKEN = re.compile(r"[A-Za-z0-9_-]{1,128}")
 
 
+def is_token(text: str) -> bool:
+    """Whether it can stand in a subject as it is."""
+    return _TOKEN.fullmatch(text) is not None
+
+
 def token(value: str | int) -> str:
     """A single subject token; BadInput when it has dots, wildcards or spaces (a host name is made safe by `host_token`)."""
     text = str(value)
-    if not _TOKEN.fullmatch(text):
+    if not is_token(text):
         raise BadInput(f"{text!r} cannot stand in a subject: only letters, digits, _ and - are allowed")
     return text
 
@@ -92,6 +97,14 @@ def ops_report(host: str) -> str:
 def parked(by: str, stream: str, seq: int) -> str:
     """One subject a message and agent, so that nothing is parked twice by the same agent kind."""
     return f"parked.{token(by)}.{token(stream)}.{seq}"
+
+
+def seal(epoch: int, last_seq: int) -> str:
+    """One subject a seal: no second one over the same events is ever stored."""
+    return f"audit.seal.{epoch}.{last_seq}"
+
+
+FINDING = "audit.finding"
 
 
 def presence_key(host: str, agent: str) -> str:

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import time
 import uuid
 
 import msgspec
@@ -12,23 +13,34 @@ from bus.pull import ConsumerGone, Pull
 from domain.errors import Unreachable
 
 log = logging.getLogger("sluice.tail")
+#: On several nodes: after so long without a message the leader is asked whether there is really none.
+QUIET_S = 3.0
+_NONE: dict[str, str] = {}
+#: What the named tuple's own constructor does, without its arguments by name.
+_stored = tuple.__new__
 
 
 class Tail:
     """An ordered reader. `position` is the last sequence handed out; after any doubt the consumer is made anew from there."""
 
-    def __init__(self, bus: Bus, stream: str, position: int = 0, subject_filter: str = "", batch: int = 500) -> None:
+    def __init__(
+        self, bus: Bus, stream: str, position: int = 0, subject_filter: str = "", batch: int = 500,
+        *, headers_only: bool = False,
+    ) -> None:  # fmt: skip
         self.bus = bus
         self.stream = stream
         self.position = position
         self._filter = subject_filter
         self._batch = batch
+        self._headers_only = headers_only
         self._pull: Pull | None = None
         self._consumer_seq = 0
         self._reopen = False
+        self._quiet_since = time.monotonic()
 
     async def _open(self) -> Pull:
-        name = f"tail-{uuid.uuid4().hex[:12]}"
+        # Whose it is stands in its name: who looks at consumers wants to know who is behind.
+        name = f"{self.bus.credentials.role}-{uuid.uuid4().hex[:12]}"
         config = {
             "name": name,
             "ack_policy": "none",
@@ -38,6 +50,8 @@ class Tail:
             "num_replicas": 1,
             "inactive_threshold": 60_000_000_000,
         }
+        if self._headers_only:
+            config["headers_only"] = True
         if self._filter:
             config["filter_subject"] = self._filter
         subject = f"{self.bus.wire.api}.CONSUMER.CREATE.{self.stream}.{name}"
@@ -60,27 +74,45 @@ class Tail:
                 await self._drop()
             if self._pull is None:
                 self._pull = await self._open()
-            return self._accept(await self._pull.next(timeout_s))
+            found = self._accept(await self._pull.next(timeout_s))
+            if not found and await self._behind():
+                found = self._accept(await self._pull.next(timeout_s))
+                if not found:
+                    raise ConsumerGone(f"{self.stream}: nothing beyond {self.position}, the leader has more")
+            if found:
+                self._quiet_since = time.monotonic()
+            return found
         except Unreachable as e:
             if not isinstance(e, ConsumerGone):
                 log.debug("%s", e)
+                await self.bus.doubt()
                 await asyncio.sleep(min(timeout_s, 0.3))
             await self._drop()
             return []
 
+    async def _behind(self) -> bool:
+        """Silence may be that of a copy which is cut off from the others; asked now and then."""
+        if not self.bus.clustered or time.monotonic() - self._quiet_since < QUIET_S:
+            return False
+        self._quiet_since = time.monotonic()
+        there = await self.bus.last(self.stream, self._filter or ">", patience_s=0.0)
+        return there is not None and there.seq > self.position
+
     def _accept(self, messages: list[Msg]) -> list[Stored]:
         out = []
+        expected, position = self._consumer_seq, self.position
         for m in messages:
             # $JS.ACK.<stream>.<consumer>.<delivered>.<stream seq>.<consumer seq>.<time ns>.<pending>
-            tokens = m.reply.split(".")
-            seq, consumer_seq = int(tokens[-4]), int(tokens[-3])
-            if consumer_seq != self._consumer_seq + 1:
-                raise ConsumerGone(f"{self.stream}: consumer sequence {consumer_seq} after {self._consumer_seq}")
-            self._consumer_seq = consumer_seq
-            self.position = seq
-            # An empty message ends a streamed reply across accounts: what follows it would never arrive.
-            self._reopen = self._reopen or not m.data
-            out.append(Stored(m.subject, seq, m.data, m.headers or {}, tokens[-2]))
+            _, seq_, consumer_seq, time_ns, _ = m.reply.rsplit(".", 4)
+            expected += 1
+            if int(consumer_seq) != expected:
+                raise ConsumerGone(f"{self.stream}: consumer sequence {consumer_seq} after {expected - 1}")
+            position = int(seq_)
+            if not (m.data or m.headers):
+                # A message of nothing, not even headers, ends a streamed reply across accounts: what follows never arrives.
+                self._reopen = True
+            out.append(_stored(Stored, (m.subject, position, m.data, m.headers or _NONE, time_ns)))
+        self._consumer_seq, self.position = expected, position
         return out
 
     async def _drop(self) -> None:

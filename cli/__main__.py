@@ -19,6 +19,7 @@ from cli.commands import (
     backup,
     bench,
     campaigns,
+    cluster,
     creds,
     data,
     events,
@@ -26,7 +27,9 @@ from cli.commands import (
     logs,
     mine,
     replay,
+    restore,
     strategies,
+    why,
 )
 from domain.errors import BadInput, SluiceError, Unreachable
 
@@ -45,9 +48,12 @@ def build_parser() -> argparse.ArgumentParser:
         strategies,
         backtest,
         events,
-        replay,
+        why,
         audit,
+        replay,
         backup,
+        restore,
+        cluster,
         bench,
     ):
         module.add(sub)

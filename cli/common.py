@@ -16,6 +16,7 @@ from bus.accounts import read_credentials
 from bus.client import Bus
 from bus.run_file import require_running
 from bus.settings import StateDir, default_state_dir, http_address
+from bus.urls import server_urls
 from domain.errors import BadInput, Unreachable
 from projections import files
 
@@ -50,6 +51,14 @@ def http(text: str) -> str:
     except BadInput as e:
         raise argparse.ArgumentTypeError(str(e)) from e
     return text
+
+
+def nats(text: str) -> str:
+    """An argument type: one NATS server or several, separated by commas, as whole URLs."""
+    try:
+        return ",".join(server_urls(text))
+    except BadInput as e:
+        raise argparse.ArgumentTypeError(str(e)) from e
 
 
 PORT = whole(0, 65_535)
@@ -115,7 +124,10 @@ async def admin(args: Args) -> AsyncIterator[Bus]:
     state = StateDir(args.state)
     if require_running(state).mode == "join":
         raise Unreachable(f"{state.root} only mines for an instance elsewhere; ask on the machine of that one")
-    bus = await Bus.connect(read_credentials(state.creds / "admin.json"), "cli", timeout_s=5.0, patience_s=5.0)
+    creds = read_credentials(state.creds / "admin.json")
+    # Among several nodes an election may be under way, which takes seconds.
+    patience_s = 20.0 if "," in creds.url else 5.0
+    bus = await Bus.connect(creds, "cli", timeout_s=5.0, patience_s=patience_s)
     try:
         yield bus
     finally:

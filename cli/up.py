@@ -12,6 +12,7 @@ import msgspec
 from bus.accounts import read_credentials, write_private
 from bus.campaigns import campaign_spec, request_campaign
 from bus.client import Bus, Credentials
+from bus.cluster import grown_url
 from bus.presence import judged_state, read_presence
 from bus.processes import this_process
 from bus.run_file import Launch, Mode, take_lock, write_launch
@@ -22,7 +23,7 @@ from cli import common
 from cli.actions import register_dataset
 from cli.commands.instance import best_line
 from cli.owned import Owned, end_leftovers
-from domain.errors import SluiceError
+from domain.errors import BadInput, SluiceError
 from market.bundled import bundled
 from market.store import DatasetStore
 from projections import files, queries, ranking
@@ -35,8 +36,10 @@ STARTER_NULLS = 19
 
 async def run_instance(args: common.Args) -> int:
     """Exit status 0 after Ctrl-C or `sluice down`."""
+    if args.nats_port is not None and (args.nats or grown_url(StateDir(args.state))):
+        raise BadInput("--nats-port is for a server of our own; the log of this instance is to be on others")
     launch = Launch(
-        this_process("supervisor"), "up", args.nats_port, args.nats, args.miners, getattr(args, "http", "") or ""
+        this_process("supervisor"), "up", args.nats_port, args.nats or "", args.miners, getattr(args, "http", "") or ""
     )
     return await _own(args, launch)
 
@@ -47,9 +50,11 @@ async def run_joined(args: common.Args) -> int:
     state.create()
     creds = read_credentials(args.creds) if args.creds else Credentials("", "miner", host=state.settings().host_name())
     creds = msgspec.structs.replace(creds, url=args.url, host=host_token(creds.host or state.settings().host_name()))
+    if creds.ca:
+        creds = msgspec.structs.replace(creds, url=creds.url.replace("nats://", "tls://"))
     path = state.creds / f"miner-{creds.host}.json"
     write_private(path, msgspec.json.encode(creds))
-    launch = Launch(this_process("supervisor"), "join", nats_url=args.url, miners=args.miners, creds=str(path))
+    launch = Launch(this_process("supervisor"), "join", nats_url=creds.url, miners=args.miners, creds=str(path))
     return await _own(args, launch)
 
 

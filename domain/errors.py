@@ -18,6 +18,14 @@ class Unreachable(SluiceError):
 
 
 class Conflict(SluiceError):
-    """Another writer was first: the expected sequence did not hold."""
+    """Another writer was first: the expected sequence did not hold. `actual`: the last one there is, where it was said."""
 
     retryable = True
+
+    def __init__(self, message: str = "", actual: int | None = None) -> None:
+        super().__init__(message)
+        self.actual = actual
+
+
+class Forbidden(SluiceError):
+    """Rights do not reach so far; nothing was stored, and trying again will not change that."""

@@ -4,6 +4,7 @@ Entry rules of a side are joined by AND, exit rules by OR: a position opens when
 and closes when any exit rule does (or a stop, target, trailing stop, holding limit or liquidation).
 """
 
+from math import copysign
 from typing import Literal
 
 import msgspec
@@ -31,7 +32,8 @@ MAX_RULES = 8
 MIRROR: dict[Op, Op] = {">": "<", "<": ">", "crosses_above": "crosses_below", "crosses_below": "crosses_above"}
 
 
-class Operand(msgspec.Struct, frozen=True):
+# gc=False: they hold no cycles, and reading a log makes millions of them, which the collector would visit again and again.
+class Operand(msgspec.Struct, frozen=True, gc=False):
     """A field of the candle, an indicator of `period` candles, or a constant `value`."""
 
     kind: Kind
@@ -39,13 +41,16 @@ class Operand(msgspec.Struct, frozen=True):
     value: float = 0.0
 
     def __post_init__(self) -> None:
-        same_spelling(self, "value")
+        # Nearly always it is spelled so already, and a log has millions of operands.
+        value = self.value
+        if type(value) is not float or (value == 0.0 and copysign(1.0, value) < 0.0):
+            same_spelling(self, "value")
 
     def key(self) -> tuple[int, int, float]:
         return (KINDS.index(self.kind), self.period, self.value)
 
 
-class Rule(msgspec.Struct, frozen=True):
+class Rule(msgspec.Struct, frozen=True, gc=False):
     """`left op right`, decided at a candle's close; false while either side is NaN."""
 
     left: Operand
@@ -56,7 +61,7 @@ class Rule(msgspec.Struct, frozen=True):
         return (*self.left.key(), OPS.index(self.op), *self.right.key())
 
 
-class RuleSet(msgspec.Struct, frozen=True):
+class RuleSet(msgspec.Struct, frozen=True, gc=False):
     """The rules of one side: all of `entry` to open, any of `exit` to close."""
 
     entry: tuple[Rule, ...] = ()
@@ -95,7 +100,7 @@ class Sizing(msgspec.Struct, frozen=True):
         same_spelling(self, "amount")
 
 
-class Risk(msgspec.Struct, frozen=True):
+class Risk(msgspec.Struct, frozen=True, gc=False):
     """Distances from the entry open in basis points (0 = off), holding limit in candles (0 = off), size, leverage 1-3."""
 
     stop_bps: int
@@ -106,7 +111,7 @@ class Risk(msgspec.Struct, frozen=True):
     leverage: int = 1
 
 
-class Genome(msgspec.Struct, frozen=True):
+class Genome(msgspec.Struct, frozen=True, gc=False):
     """One candidate strategy, without market or costs. Use `canonical_genome` before hashing or storing."""
 
     direction: Direction

@@ -9,7 +9,7 @@ from domain.hashing import content_hash
 from domain.metrics import Figures
 
 
-class WindowFigures(msgspec.Struct, frozen=True):
+class WindowFigures(msgspec.Struct, frozen=True, gc=False):
     """Tier 1 figures of one genome over one window (`start`, `stop` candle indices)."""
 
     start: int
@@ -29,7 +29,7 @@ def mean_return(windows: Sequence[WindowFigures]) -> float | None:
     return total / len(windows) if windows else None
 
 
-class MarketFigures(msgspec.Struct, frozen=True):
+class MarketFigures(msgspec.Struct, frozen=True, gc=False):
     """The figures of a find on a further dataset of its search; each as the one of the same name in `Find`."""
 
     dataset: str
@@ -41,7 +41,7 @@ class MarketFigures(msgspec.Struct, frozen=True):
     hold_walk: Figures
 
 
-class Find(msgspec.Struct, frozen=True):
+class Find(msgspec.Struct, frozen=True, gc=False):
     """One retained genome with its figures; `objective` is its mean net return over the fitness windows, null
     when there is a window in which it never traded. Of a search over several datasets it is the mean of their objectives,
     `enough_trades` counts the trades of all, and the other figures are those of the first; `also` holds the others', in
@@ -115,7 +115,7 @@ class Distribution(msgspec.Struct, frozen=True):
 FRONT_MOST = 16
 
 
-class FrontPoint(msgspec.Struct, frozen=True):
+class FrontPoint(msgspec.Struct, frozen=True, gc=False):
     """A genome with enough trades that no other one of its unit dominates: none is at least as good in all four figures of
     the fitness windows, mean net return, mean Sharpe ratio a trade (null when undefined), deepest drawdown, number of
     trades, and better in one."""

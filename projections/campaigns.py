@@ -42,6 +42,7 @@ TABLE = Table(
         *trace("int", "judged_seq", "passed"),
     ),
     outcome_if="state = 'finished'",
+    wide=True,
 )
 
 

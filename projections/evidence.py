@@ -1,7 +1,8 @@
 """What was measured of a validated strategy: one row for each search and kernel that found it, whatever came first."""
 
 from bus.events import StrategyValidated
-from domain.hashing import canonical, content_hash
+from domain.hashing import content_hash
+from projections.decoding import canonical_text
 from projections.schema import Fact, Put, ReadModel, Table, View, outcome, trace, words
 from projections.strategies import checked_id
 
@@ -13,6 +14,7 @@ TABLE = Table(
         *trace("text", "campaign", "unit", "time"),
         *trace("int", "seq"),
     ),
+    wide=True,
 )
 
 
@@ -29,7 +31,7 @@ def _validated(view: View, seq: int, event: Fact) -> list[Put]:
             key,
             {
                 "dataset": d.search.dataset,
-                "find": canonical(d.find).decode(),
+                "find": canonical_text(d.find),
                 "campaign": d.campaign,
                 "unit": d.unit,
                 "time": event.time,

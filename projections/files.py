@@ -63,14 +63,17 @@ def remove(path: Path) -> None:
         path.with_name(path.name + suffix).unlink(missing_ok=True)
 
 
-def open_writer(path: Path) -> sqlite3.Connection:
-    """A connection in autocommit; transactions are ours to begin. May move between threads, one at a time."""
+def open_writer(path: Path, *, scratch: bool = False) -> sqlite3.Connection:
+    """A connection in autocommit; transactions are ours to begin. May move between threads, one at a time.
+
+    `scratch`: one plain file without a journal, which an error or a crash makes worthless.
+    """
     with sqlite_errors(path):
         con = sqlite3.connect(path, timeout=5.0, isolation_level=None, check_same_thread=False)
         try:
-            con.execute("PRAGMA journal_mode = WAL")
+            con.execute(f"PRAGMA journal_mode = {'OFF' if scratch else 'WAL'}")
             # The position is in the same transaction as the rows: what a power loss takes is projected again.
-            con.execute("PRAGMA synchronous = NORMAL")
+            con.execute(f"PRAGMA synchronous = {'OFF' if scratch else 'NORMAL'}")
             con.execute("PRAGMA cache_size = -32000")
             con.execute("SELECT count(*) FROM sqlite_master").fetchone()
         except sqlite3.Error:
@@ -99,6 +102,20 @@ def open_reader(path: Path) -> sqlite3.Connection:
         con.close()
         what = "made by another version" if found else "empty"
         raise Unreachable(f"the read models at {path} are {what}; the projector builds them anew when it starts")
+    return con
+
+
+def open_past(path: Path) -> sqlite3.Connection:
+    """A finished file that nobody writes to any more, rows by name; may move between threads, one at a time."""
+    with sqlite_errors(path):
+        con = sqlite3.connect(
+            f"{path.absolute().as_uri()}?mode=ro&immutable=1", uri=True, isolation_level=None, check_same_thread=False
+        )
+        con.row_factory = sqlite3.Row
+        found = made_for(con)
+    if found != fingerprint():
+        con.close()
+        raise Damaged(f"the read models in {path} are of another version")
     return con
 
 

@@ -1,18 +1,18 @@
 """What the units of a campaign found, put together: the front of all searches, the distribution of all parts of a sweep."""
 
 import sqlite3
-from typing import Any
+from typing import Any, cast
 
 import msgspec
 
 from bus.events import UnitValidated
 from domain.errors import BadInput
-from domain.gathered import merged_distribution, merged_front
+from domain.gathered import Front, merged_distribution
 from domain.hashing import canonical
 from domain.results import Distribution, FrontPoint
 from domain.specs import SearchSpec, strategy_id
 from domain.words import genome_words
-from projections.schema import Fact, Put, ReadModel, Table, Value, View, number, outcome, trace, words
+from projections.schema import Fact, Put, ReadModel, Row, Table, Value, View, number, outcome, trace, words
 from projections.units import VERDICTS
 
 #: `front` and `distribution` as JSON, "" while there is none; `parts`: units that the distribution is of.
@@ -20,8 +20,18 @@ TABLE = Table(
     "gathered",
     ("campaign",),
     (*trace("text", "campaign"), *outcome("text", "front", "distribution"), *outcome("int", "parts")),
+    wide=True,
+    late=("front",),
 )
 _Front = tuple[FrontPoint, ...]
+
+
+def _known(row: Row | None) -> Front:
+    """The front so far: as it was left by the last unit, or from its text."""
+    value: object = row["front"] if row else ""
+    if isinstance(value, Front):
+        return value
+    return Front().joined(msgspec.json.decode(value, type=_Front) if isinstance(value, str) and value else ())
 
 
 def _validated(view: View, seq: int, event: Fact) -> list[Put]:
@@ -34,9 +44,9 @@ def _validated(view: View, seq: int, event: Fact) -> list[Put]:
         return []
     values: dict[str, Value] = {}
     if d.front:
-        before = words(row, "front")
-        known = msgspec.json.decode(before, type=_Front) if before else ()
-        values["front"] = canonical(merged_front((*known, *d.front))).decode()
+        known = _known(row)
+        if (after := known.joined(d.front)) is not known:
+            values["front"] = cast(Value, after)
     if d.distribution is not None:
         if not d.distribution.adds_up():
             raise BadInput("the distribution of the unit does not add up")

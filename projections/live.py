@@ -41,6 +41,15 @@ def agent_rows(presences: list[Presence], recorded: Sequence[Json] = (), now: da
     return sorted(found, key=lambda a: (str(a["host"]), str(a["id"])))
 
 
+def halted(presences: list[Presence]) -> list[Json]:
+    """Agents that stand still until somebody acts, with the reason: the log is damaged, or newer than they are."""
+    return [
+        {"id": p.agent, "host": p.host, "detail": p.detail}
+        for p in presences
+        if p.state == "stalled" and p.detail.startswith("halted: ")
+    ]
+
+
 def worker_rows(
     rows: list[Json], presences: list[Presence], recorded: Sequence[Json] = (), now: datetime | None = None
 ) -> list[Json]:
@@ -61,6 +70,22 @@ def worker_rows(
         if row["state"] == "dead" and (row["host"], row["slot"]) in left:
             row["state"] = "stopped"
     return found
+
+
+#: Instead of a state, for moments that are past: heartbeats are not kept.
+NOT_RECORDED = "not recorded"
+#: Which fields of the rows below say nothing of the past.
+NOT_RECORDED_AGENT, NOT_RECORDED_WORKER = ("state", "last_seen_s", "done"), ("state", "last_seen_s")
+
+
+def past_agent_rows(recorded: Sequence[Json]) -> list[Json]:
+    """As `agent_rows` for a moment that is past: who should have been there, but not whether they lived."""
+    return [r | {"state": NOT_RECORDED, "last_seen_s": None, "done": None} for r in agent_rows([], recorded)]
+
+
+def past_worker_rows(rows: list[Json]) -> list[Json]:
+    """As `worker_rows` for a moment that is past: what was done by then, but not whether they lived."""
+    return [r | {"state": NOT_RECORDED, "last_seen_s": None} for r in worker_rows(rows, [])]
 
 
 def _order(key: tuple[str, str]) -> tuple[str, int, str]:

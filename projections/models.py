@@ -5,8 +5,8 @@ from domain.hashing import content_hash
 from projections import agents, campaigns, datasets, evidence, gathered, replicas, strategies, units
 from projections.schema import ReadModel, Table, trace
 
-#: Raised whenever a handler gives other rows for the same events.
-VERSION = 1
+#: Raised whenever a handler gives other rows, or the position another chain, for the same events.
+VERSION = 2
 
 #: Events that no read model could take. Their reasons depend on the program's version, so they are kept outside.
 REJECTED = Table(
@@ -29,6 +29,6 @@ TABLES: dict[str, Table] = {t.name: t for t in (*(m.table for m in MODELS), REJE
 
 def fingerprint() -> str:
     """Changes with the tables, the handlers' version and the events we can read: another one means build anew."""
-    tables = [[t.name, t.key, t.columns, t.outcome_if, t.indexes] for t in TABLES.values()]
+    tables = [[t.name, t.key, t.columns, t.outcome_if, t.indexes, t.wide] for t in TABLES.values()]
     events = [[name, entry.version] for name, entry in sorted(REGISTRY.items())]
     return content_hash([VERSION, tables, events])

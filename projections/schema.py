@@ -17,7 +17,7 @@ Role = Literal["outcome", "trace"]
 
 _SQL_TYPE: dict[Kind, str] = {"int": "INTEGER", "real": "REAL", "text": "TEXT"}
 _DEFAULT: dict[Kind, Value] = {"int": 0, "real": None, "text": ""}
-_INT64 = 2**63
+INT64 = 2**63
 
 
 class Column(NamedTuple):
@@ -38,13 +38,20 @@ def trace(kind: Kind, *names: str) -> tuple[Column, ...]:
 
 @dataclass(frozen=True)
 class Table:
-    """A table as declared. `outcome_if`: an SQL condition; only rows under it belong to the outcome digest."""
+    """A table as declared. `outcome_if`: an SQL condition; only rows under it belong to the outcome digest.
+
+    `wide`: rows of kilobytes. They lie in the order in which they came, with the key in an index: in a tree of such rows by a key
+    that is a hash, every row would be written in the middle, and every look-up would read past whole rows.
+    `late`: text columns whose value may be anything with a `text()`, asked for when the row is written, not with every event.
+    """
 
     name: str
     key: tuple[str, ...]
     columns: tuple[Column, ...]
     outcome_if: str = "1"
     indexes: tuple[tuple[str, ...], ...] = ()
+    wide: bool = False
+    late: tuple[str, ...] = ()
     kinds: dict[str, Kind] = field(init=False, compare=False)
     names: tuple[str, ...] = field(init=False, compare=False)
     start: dict[str, Value] = field(init=False, compare=False)
@@ -70,7 +77,8 @@ class Table:
         columns = ", ".join(f"{c.name} {_SQL_TYPE[c.kind]}" for c in self.columns)
         indexes = [f"CREATE INDEX {self.name}_by_{'_'.join(i)} ON {self.name} ({', '.join(i)})" for i in self.indexes]
         return [
-            f"CREATE TABLE {self.name} ({columns}, PRIMARY KEY ({', '.join(self.key)})) STRICT, WITHOUT ROWID",
+            f"CREATE TABLE {self.name} ({columns}, PRIMARY KEY ({', '.join(self.key)})) STRICT"
+            + ("" if self.wide else ", WITHOUT ROWID"),
             *indexes,
         ]
 
@@ -84,7 +92,7 @@ class Table:
             if kind == "int":
                 if type(value) is bool:
                     values[name] = int(value)
-                elif type(value) is not int or not -_INT64 <= value < _INT64:
+                elif type(value) is not int or not -INT64 <= value < INT64:
                     raise BadInput(f"{value} is no 64-bit number for {name} in {self.name}")
             elif value is not None:
                 try:

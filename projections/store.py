@@ -1,6 +1,5 @@
 """Apply events to the read models: all or nothing, rows and position in one transaction, nothing twice."""
 
-import hashlib
 import logging
 import sqlite3
 from collections.abc import Iterator, Sequence
@@ -9,29 +8,24 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
+from bus.chain import ID_HEADER
 from bus.client import Stored
-from bus.envelope import TooNew, decode_event
+from bus.envelope import TooNew
 from domain.errors import BadInput
 from projections import digest, files
+from projections.decoding import Misplaced, fact_of
 from projections.models import MODELS, TABLES, fingerprint
-from projections.schema import Fact, Handler, Key, Put, Row, Value
+from projections.position import Position, chain_bytes, link
+from projections.schema import INT64, Handler, Key, Put, Row, Value
 
 log = logging.getLogger("sluice.views")
 _CACHED_ROWS = 16_384
+#: Some 60 bytes each.
+_PRESENT = 2_000_000
 _HANDLERS: dict[str, list[Handler]] = {}
 for _model in MODELS:
     for _type, _handler in _model.handlers.items():
         _HANDLERS.setdefault(_type, []).append(_handler)
-
-
-class Position(NamedTuple):
-    """The last event applied: `chain` is the hash over the log up to it, `previous` the one before it (hex)."""
-
-    created: str = ""
-    seq: int = 0
-    event_id: str = ""
-    chain: str = ""
-    previous: str = ""
 
 
 class Rejected(NamedTuple):
@@ -59,21 +53,27 @@ class Halted(TooNew):
         self.changes = changes
 
 
-def chain_hash(previous: str, seq: int, subject: str, payload: bytes) -> str:
-    """SHA-256(previous || seq as 8 bytes big-endian || subject || payload), hex; before the first event `previous` is ""."""
-    return hashlib.sha256(bytes.fromhex(previous) + seq.to_bytes(8, "big") + subject.encode() + payload).hexdigest()
-
-
 class ViewStore:
-    """The read models for their one writer. `opened` says in words what opening found. Not for two threads at a time."""
+    """The read models for their one writer. `opened` says in words what opening found, `opened_at` where they stood.
 
-    def __init__(self, path: Path) -> None:
+    Not for two threads at a time.
+    """
+
+    def __init__(self, path: Path, *, scratch: bool = False) -> None:
+        """`scratch`: a file of our own that is thrown away if anything fails, so that nothing has to be safe from a crash."""
         self.path = path
         self.opened = ""
+        self._scratch = scratch
         self._rows: dict[str, dict[Key, dict[str, Value] | None]] = {name: {} for name in TABLES}
         self._dirty: dict[str, set[Key]] = {name: set() for name in TABLES}
+        #: Hashes of all keys that the file may have, while they are few enough to be kept: what is not here need not be
+        #: looked for. None when the file had rows that we did not write.
+        self._present: set[int] | None = None
         self._con = self._open()
         self._position = self._read_position()
+        self.opened_at = self._position.seq
+        if not self._position.seq:
+            self._present = set()
         self._sql = {
             t.name: f"INSERT OR REPLACE INTO {t.name} VALUES ({', '.join('?' * len(t.names))})" for t in TABLES.values()
         }
@@ -85,13 +85,13 @@ class ViewStore:
 
     def _open(self) -> sqlite3.Connection:
         try:
-            con = files.open_writer(self.path)
+            con = files.open_writer(self.path, scratch=self._scratch)
             with files.sqlite_errors(self.path):
                 found = files.made_for(con)
         except files.Damaged as e:
             self.opened = f"{e}; they were deleted and are built anew from the log"
             files.remove(self.path)
-            con, found = files.open_writer(self.path), ""
+            con, found = files.open_writer(self.path, scratch=self._scratch), ""
         else:
             if found and found != fingerprint():
                 self.opened = "the read models were made by another version; they are built anew from the log"
@@ -126,6 +126,17 @@ class ViewStore:
     def position(self) -> Position:
         return self._position
 
+    @property
+    def epoch(self) -> int:
+        """The epoch of the log that these read models were last found to be of; 1 until told otherwise."""
+        with files.sqlite_errors(self.path):
+            return max(1, int(self._con.execute("PRAGMA user_version").fetchone()[0]))
+
+    def set_epoch(self, epoch: int) -> None:
+        if epoch != self.epoch:
+            with files.sqlite_errors(self.path):
+                self._con.execute(f"PRAGMA user_version = {epoch:d}")
+
     def close(self) -> None:
         self._con.close()
 
@@ -135,6 +146,7 @@ class ViewStore:
             files.create_tables(self._con)
             self._con.execute("UPDATE position SET created = ?", (created,))
         self._forget()
+        self._present = set()
         self._position = Position(created)
 
     def digest(self) -> tuple[str, str]:
@@ -161,10 +173,12 @@ class ViewStore:
         rows = self._rows[table]
         if key in rows:
             return rows[key]
-        try:
-            found = self._con.execute(self._get[table], key).fetchone()
-        except OverflowError as e:
-            raise BadInput(f"{key} holds a number too large for {table}") from e
+        if any(type(k) is int and not -INT64 <= k < INT64 for k in key):
+            raise BadInput(f"{key} holds a number too large for {table}")
+        if self._present is not None and hash((table, key)) not in self._present:
+            rows[key] = None
+            return None
+        found = self._con.execute(self._get[table], key).fetchone()
         row = rows[key] = dict(zip(TABLES[table].names, found, strict=True)) if found else None
         return row
 
@@ -179,6 +193,8 @@ class ViewStore:
             self._rows[name].clear()
         if sum(map(len, self._rows.values())) > _CACHED_ROWS:
             self._forget()
+        if self._present is not None and len(self._present) > _PRESENT:
+            self._present = None
 
     def apply_batch(self, batch: Sequence[Stored]) -> Changes:
         """Apply events in stream order; what lies at or below the position is left out.
@@ -193,18 +209,22 @@ class ViewStore:
             if position != self._position:
                 # Another projector wrote to the file.
                 self._forget()
+                self._present = None
+            created, seq, event_id = position.created, position.seq, position.event_id
+            previous, chain = chain_bytes(position.previous), chain_bytes(position.chain)
             for stored in batch:
-                if stored.seq <= position.seq:
+                if stored.seq <= seq:
                     continue
                 try:
-                    event_id = self._apply(stored, changes)
+                    self._apply(stored, changes)
                 except TooNew as e:
                     halt = e
                     break
-                chain = chain_hash(position.chain, stored.seq, stored.subject, stored.data)
-                position = Position(position.created, stored.seq, event_id, chain, position.chain)
+                seq, event_id = stored.seq, stored.headers.get(ID_HEADER, "")
+                previous, chain = chain, link(chain, stored)
                 changes.applied += 1
             if changes.applied:
+                position = Position(created, seq, event_id, chain.hex(), previous.hex())
                 self._write(position, changes)
         self._position = position
         changes.seq = position.seq
@@ -213,38 +233,39 @@ class ViewStore:
             raise Halted(str(halt), changes)
         return changes
 
-    def _apply(self, stored: Stored, changes: Changes) -> str:
-        """Merge one event into the cached rows and return its id; a refused one becomes a row of `rejected`."""
+    def _apply(self, stored: Stored, changes: Changes) -> None:
+        """Merge one event into the cached rows; a refused one becomes a row of `rejected`."""
         event_id = ""
         try:
-            event = decode_event(stored.data)
-            event_id = event.id
-            data = event.payload()
-            if event.nats_subject() != stored.subject:
-                raise BadInput(f"the event says it belongs to {event.nats_subject()}")
-            fact = Fact(event.id, event.type, event.source, event.subject, event.correlationid, event.time, data)
+            fact = fact_of(stored)
+            event_id = fact.id
             # All handlers see the rows as they were before the event, so that their order means nothing.
-            puts = [p for handler in _HANDLERS.get(event.type, ()) for p in handler(self, stored.seq, fact)]
+            puts = [p for handler in _HANDLERS.get(fact.type, ()) for p in handler(self, stored.seq, fact)]
             for table, key, values in puts:
                 TABLES[table].check(values)
                 self.get(table, key)  # into the cache, before anything changes
         except BadInput as e:
+            event_id = e.event_id if isinstance(e, Misplaced) else event_id
             changes.rejected.append(Rejected(stored, str(e)))
             puts = [Put("rejected", (stored.seq,), {"subject": stored.subject, "event_id": event_id})]
         for table, key, values in puts:
             row = self._rows[table].get(key)
             if row is None:
                 row = self._rows[table][key] = TABLES[table].blank(key)
+                if self._present is not None:
+                    self._present.add(hash((table, key)))
             row.update(values)
             self._dirty[table].add(key)
-        return event_id
 
     def _write(self, position: Position, changes: Changes) -> None:
         for name, keys in self._dirty.items():
             if keys:
                 rows = self._rows[name]
                 # Rows hold their columns in the table's order from `blank` or from SELECT on.
-                self._con.executemany(self._sql[name], [tuple(rows[key].values()) for key in keys])  # type: ignore[union-attr]
+                changed = [tuple(rows[key].values()) for key in keys]  # type: ignore[union-attr]
+                if TABLES[name].late:
+                    changed = [tuple([v.text() if hasattr(v, "text") else v for v in row]) for row in changed]
+                self._con.executemany(self._sql[name], changed)
                 changes.keys[name] = set(keys)
                 keys.clear()
         self._con.executemany(

@@ -9,6 +9,7 @@ from domain.hashing import canonical
 from domain.judgement import Judgement
 from domain.results import Find, mean_return
 from domain.specs import SearchSpec, strategy_id
+from projections.decoding import canonical_text
 from projections.schema import Fact, Put, ReadModel, Table, Value, View, number, outcome, trace, words
 
 TABLE = Table(
@@ -33,6 +34,7 @@ TABLE = Table(
         ("stage", "enough_trades", "fitness_return"),
         ("campaign",),
     ),
+    wide=True,
 )
 
 
@@ -59,8 +61,8 @@ def figures(find: Find, search: SearchSpec) -> dict[str, Value]:
     objective; the walk-forward return and its benchmark span the same candles."""
     return {
         "dataset": search.dataset,
-        "search": canonical(search).decode(),
-        "find": canonical(find).decode(),
+        "search": canonical_text(search),
+        "find": canonical_text(find),
         "fitness_return": find.objective if not find.also else mean_return(find.fitness),
         "fitness_pnl": fitness_pnl(find),
         "walk_forward_return": find.daily_walk.get("total_return"),
@@ -73,7 +75,7 @@ def _new(event: Fact) -> dict[str, Value]:
     d: StrategyDiscovered | StrategyValidated = event.data
     return {
         "genome_id": d.genome_id,
-        "genome": canonical(d.genome).decode(),
+        "genome": canonical_text(d.genome),
         "venue": d.search.venue,
         "symbol": d.search.symbol,
         "granularity_s": d.search.granularity_s,

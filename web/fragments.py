@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from domain.errors import BadInput
 from projections import queries, ranking
-from projections.live import agent_rows, worker_rows
+from projections.live import agent_rows, halted, worker_rows
 from projections.progress import answered_of, campaign_counts, open_campaigns, work_of
 from projections.queries import Json
 from web.histogram import drawing, earning
@@ -42,6 +42,17 @@ def paging(params: Params, count: int, size: int) -> Json:
         "offset": (min(page, pages) - 1) * size,
         "size": size,
     }
+
+
+def alarm(now: Now) -> Json:
+    """What stands on every page: agents that halted, one line for each reason."""
+    found = halted(now.presences) if now.connected else []
+    reasons = {a["detail"]: [b["id"] for b in found if b["detail"] == a["detail"]] for a in found}
+    return {"reasons": reasons, "position": now.position}
+
+
+def _alarm(con: sqlite3.Connection, now: Now, _: Params) -> Json:
+    return alarm(now)
 
 
 def _tiles(con: sqlite3.Connection, now: Now, _: Params) -> Json:
@@ -213,6 +224,7 @@ def _stage(con: sqlite3.Connection, now: Now, params: Params) -> Json:
 
 
 FRAGMENTS: dict[str, Fragment] = {
+    "alarm": Fragment(_alarm, live=True),
     "tiles": Fragment(_tiles, live=True),
     "running": Fragment(_running, live=True),
     "best": Fragment(_best),
@@ -228,11 +240,20 @@ FRAGMENTS: dict[str, Fragment] = {
 }
 #: Which fragments a page has; its template is `NAME.html`.
 PAGES: dict[str, tuple[str, ...]] = {
-    "overview": ("tiles", "running", "best", "top"),
-    "workers": ("workers",),
-    "campaigns": ("campaigns",),
-    "campaign": ("campaign", "results", "units"),
-    "leaderboard": ("ten", "leaders"),
-    "strategy": ("stage",),
-    "form": (),
+    "overview": ("alarm", "tiles", "running", "best", "top"),
+    "workers": (
+        "alarm",
+        "workers",
+    ),
+    "campaigns": (
+        "alarm",
+        "campaigns",
+    ),
+    "campaign": ("alarm", "campaign", "results", "units"),
+    "leaderboard": ("alarm", "ten", "leaders"),
+    "strategy": (
+        "alarm",
+        "stage",
+    ),
+    "form": ("alarm",),
 }

@@ -10,7 +10,7 @@ from domain.errors import Unreachable
 from projections.queries import UNIT_STATES
 from web import words
 from web.assets import Assets
-from web.fragments import FRAGMENTS, Params
+from web.fragments import FRAGMENTS, Params, alarm
 from web.live import Hub
 from web.views import Views
 
@@ -78,5 +78,6 @@ class Renderer:
         try:
             contexts = self.views.read_now(lambda con: {n: FRAGMENTS[n].context(con, now, params) for n in names})
         except Unreachable as e:
-            return {n: self.page("_nothing.html", reason=str(e)) for n in names}
+            nothing = self.page("_nothing.html", reason=str(e))
+            return {n: self.page("_alarm.html", **alarm(now)) if n == "alarm" else nothing for n in names}
         return {n: self.page(f"_{n}.html", **contexts[n], params=params) for n in names}

@@ -13,6 +13,7 @@ import uvicorn
 from bus.runtime import Body, Context
 from domain.errors import SluiceError, Unreachable
 from market.store import DatasetStore
+from projections.past import Past
 from web.app import build_app
 from web.assets import Assets
 from web.curves import CurveService
@@ -62,7 +63,8 @@ def make_services(context: Context, url: str, files: Assets) -> Services:
     root = context.state_dir.root
     return Services(
         context.bus, views, hub, Renderer(environment(files), hub, views),
-        CurveService(context.bus, DatasetStore(context.state_dir.cache)), Secrets(root / "web.secrets"), root / "web.json", url,
+        CurveService(context.bus, DatasetStore(context.state_dir.cache)), Secrets(root / "web.secrets"), root / "web.json",
+        Past(context.bus, context.state_dir.past), url,
     )  # fmt: skip
 
 
@@ -115,6 +117,7 @@ def body(host: str, port: int, *, supervised: bool = False) -> Body:
             with contextlib.suppress(asyncio.CancelledError):
                 await asyncio.wait({serving}, timeout=3.0)
             services.views.close()
+            await services.past.close()
         if not context.stop.is_set():
             for task in (serving, live):
                 if task.done() and not task.cancelled() and (failed := task.exception()) is not None:

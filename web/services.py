@@ -10,6 +10,7 @@ from bus.campaigns import request_campaign
 from bus.client import Bus
 from bus.runtime import VERSION
 from domain.specs import CampaignSpec
+from projections.past import Past
 from web.curves import CurveService
 from web.live import Hub
 from web.render import Renderer
@@ -36,6 +37,7 @@ class Services:
     curves: CurveService
     secrets: Secrets
     web_file: Path
+    past: Past
     url: str = ""
     version: str = VERSION
     patience_s: float = 3.0

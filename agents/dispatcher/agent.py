@@ -185,7 +185,8 @@ class Dispatcher:
         counts = {v: sum(u.verdict == v for u in campaign.units) for v in ("validated", "inconclusive", "parked")}
         trials = await self._distinct_trials(campaign)
         data = ev.CampaignFinished(campaign_digest(campaign), **counts, trials=trials)
-        event = self._event(data, campaign.id, campaign=campaign.id, cause=campaign.cause)
+        cause = campaign.verdict_id or campaign.cause
+        event = self._event(data, campaign.id, campaign=campaign.id, cause=cause)
         expect = Expect(entity_filter(event.type, campaign.id), self.model.answers[campaign.id])
         await self._append(event, expect)
 

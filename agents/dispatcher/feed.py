@@ -123,7 +123,7 @@ class Feeder:
             subject=unit.id,
             time=self.context.now(),
             correlation=unit.campaign,
-            causation=self.model.campaigns[unit.campaign].cause,
+            causation=unit.asked_ids.get(replica) or unit.opened_id or self.model.campaigns[unit.campaign].cause,
         )
 
     async def clear_decided(self, campaign: Campaign) -> None:

@@ -19,13 +19,15 @@ class Unit:
     """`wanted` replicas so far; `queue`: what the log last said of each; `queue_seq`: last sequence of the queue entity.
 
     `holders`: replica -> (host, slot) of its newest claim; `owners`: who has answered, whether it counts or not.
+    `opened_id`, `asked_ids`: the events that asked for it and, by replica, for more than it began with.
     """
 
     id: str
     campaign: str
     index: int
     wanted: int
-    opened: bool = False
+    opened_id: str = ""
+    asked_ids: dict[int, str] = field(default_factory=dict)
     answered: set[int] = field(default_factory=set)
     owners: set[str] = field(default_factory=set)
     holders: dict[int, tuple[str, str]] = field(default_factory=dict)
@@ -35,18 +37,25 @@ class Unit:
     digest: str = ""
     tried_sha256: str = ""
 
+    @property
+    def opened(self) -> bool:
+        return bool(self.opened_id)
+
     def open_replicas(self) -> list[int]:
         return [r for r in range(self.wanted) if r not in self.answered]
 
 
 @dataclass
 class Campaign:
+    """`cause`: the event that opened it; `verdict_id`: of the newest verdict on a unit."""
+
     id: str
     spec: CampaignSpec
     lane: str
     distinct: Distinct
     cause: str
     units: list[Unit]
+    verdict_id: str = ""
     finished: bool = False
 
     def undecided(self) -> list[Unit]:
@@ -97,7 +106,7 @@ class Model:
         elif isinstance(data, ev.CampaignFinished):
             self._finish(event.subject)
         elif event.subject in self.units:
-            self._apply_to_unit(self.units[event.subject], data)
+            self._apply_to_unit(self.units[event.subject], event.id, data)
 
     def _open(self, event: Event, data: ev.CampaignOpened) -> None:
         self.requests.pop(event.subject, None)
@@ -118,9 +127,9 @@ class Model:
                 self.units.pop(u.id, None)
             c.units = []
 
-    def _apply_to_unit(self, unit: Unit, data: ev.EventData) -> None:
+    def _apply_to_unit(self, unit: Unit, event_id: str, data: ev.EventData) -> None:
         if isinstance(data, ev.UnitOpened):
-            unit.opened = True
+            unit.opened_id = event_id
         elif isinstance(data, ev.ReplicaQueued):
             unit.queue[data.replica] = "queued"
         elif isinstance(data, ev.ReplicaWithheld):
@@ -134,12 +143,16 @@ class Model:
             unit.holders.pop(data.replica, None)
         elif isinstance(data, ev.ReplicaRequested):
             unit.wanted = max(unit.wanted, data.replica + 1)
-        elif isinstance(data, ev.UnitValidated):
+            unit.asked_ids[data.replica] = event_id
+        elif isinstance(data, ev.UnitValidated | ev.UnitInconclusive | ev.UnitParked):
+            self._decide(unit, event_id, data)
+
+    def _decide(self, unit: Unit, event_id: str, data: ev.UnitValidated | ev.UnitInconclusive | ev.UnitParked) -> None:
+        self.campaigns[unit.campaign].verdict_id = event_id
+        if isinstance(data, ev.UnitValidated):
             unit.verdict, unit.digest, unit.tried_sha256 = "validated", data.digest, data.tried_sha256
-        elif isinstance(data, ev.UnitInconclusive):
-            unit.verdict = "inconclusive"
-        elif isinstance(data, ev.UnitParked):
-            unit.verdict = "parked"
+        else:
+            unit.verdict = "inconclusive" if isinstance(data, ev.UnitInconclusive) else "parked"
 
     def open_campaigns(self) -> list[Campaign]:
         return [c for c in self.campaigns.values() if not c.finished]

@@ -249,8 +249,8 @@ class Miner:
         expect = Expect(subjects.checkpoints_of_host(item.unit, item.replica, c.host), last_seq)
         try:
             return await self.bus.publish(subject, msgspec.msgpack.encode(record), expect=expect, patience_s=5.0)
-        except Conflict:
-            there = await self.bus.last("CKPT", subject)
+        except Conflict as e:
+            there = await self.bus.winner("CKPT", expect, e)
             if there is not None and claims.decode_checkpoint(there.data).claim_seq == claim_seq:
                 return there.seq  # our own write whose confirmation was lost
             raise Fenced("a newer holder has checkpointed this replica") from None

@@ -1,14 +1,16 @@
 """Claims on the bus: read what a unit looks like, claim by compare-and-set, look whether a claim still holds."""
 
+import asyncio
 import logging
+import time
 
 import msgspec
 
 from agents.miner.decide import UnitView, owner_of
 from bus import subjects
-from bus.client import Bus, Expect
+from bus.client import BEHIND_S, Bus, Expect
 from bus.messages import POISON_ATTEMPTS, Checkpoint, Claim
-from domain.errors import Conflict
+from domain.errors import Conflict, Unreachable
 from domain.tasks import WorkItem
 
 log = logging.getLogger("sluice.miner")
@@ -76,17 +78,24 @@ async def publish_claim(bus: Bus, claim: Claim, last_seq: int) -> int:
     expect = Expect(subjects.claims_of_unit(claim.unit), last_seq)
     try:
         return await bus.publish(subject, msgspec.json.encode(claim), expect=expect, patience_s=10.0)
-    except Conflict:
-        there = await bus.last("CLAIM", subject)
-        if there is not None and there.seq > last_seq and trusted_claim(subject, there.data).id == claim.id:
+    except Conflict as e:
+        there = await bus.winner("CLAIM", expect, e)
+        if there is not None and there.subject == subject and trusted_claim(subject, there.data).id == claim.id:
             return there.seq
         raise
 
 
 async def still_holds(bus: Bus, item: WorkItem, claim_seq: int) -> bool:
-    """True while our claim is the newest one on the replica."""
-    stored = await bus.last("CLAIM", subjects.claims_of_replica(item.unit, item.replica))
-    return stored is not None and stored.seq == claim_seq
+    """True while our claim is the newest one on the replica. Unreachable when it cannot be told: whoever does not even
+    show our own claim is behind, and that is no evidence that another took over."""
+    deadline = time.monotonic() + BEHIND_S
+    while True:
+        stored = await bus.last("CLAIM", subjects.claims_of_replica(item.unit, item.replica))
+        if stored is not None and stored.seq >= claim_seq:
+            return stored.seq == claim_seq
+        if time.monotonic() > deadline:
+            raise Unreachable(f"claim {claim_seq} on unit {item.unit} cannot be read back")
+        await asyncio.sleep(0.1)
 
 
 async def own_checkpoint(bus: Bus, item: WorkItem, host: str, slot: str, lane: str) -> Checkpoint | None:

@@ -1,19 +1,30 @@
-"""Follow EVENTS from the stored position, apply each event once, park what nobody can read, halt at what is too new."""
+"""Follow EVENTS from the stored position, apply each event once, park what nobody can read.
+
+Halts at an event that is too new, and where the log is damaged or another one than the read models are of.
+"""
 
 import asyncio
 import logging
+import sqlite3
 import time
-from collections.abc import Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
 from typing import TypeVar
 
-from agents.projector.decide import doubt
+import msgspec
+
+from agents.projector.decide import Broken, gone, other
+from bus import subjects
 from bus.client import Stored
 from bus.envelope import TooNew
+from bus.messages import Finding
 from bus.parking import park
 from bus.runtime import Context
+from bus.seals.reading import first_gone, nothing_left, read_openings
 from bus.tail import Tail
 from domain.errors import SluiceError, Unreachable
 from projections import files
+from projections.position import doubt
+from projections.snapshots import Snapshots
 from projections.store import Changes, ViewStore
 
 log = logging.getLogger("sluice.projector")
@@ -23,11 +34,17 @@ TAKE = 1000
 WAIT_S = 0.5
 PARK_PATIENCE_S = 5.0
 PARK_AGAIN_S = 10.0
+#: How often the end of the log, and what the auditor found, is looked at.
+LOOK_S = 3.0
 
 
 async def run(context: Context) -> None:
     """The body of the agent; returns when asked to stop."""
     await Projector(context).run()
+
+
+class Found(Broken):
+    """The auditor found it; it says so when it finds the log whole again."""
 
 
 class Projector:
@@ -40,10 +57,13 @@ class Projector:
         self.store: ViewStore | None = None
         self.tail: Tail | None = None
         self._reconnects = 0
-        self._park_at = 0.0
+        self._park_at = self._look_at = 0.0
+        self.snapshots = Snapshots(context.state_dir.past / "every")
+        self._taking: asyncio.Task[None] | None = None
 
     async def run(self) -> None:
         stop = self.context.stop
+        await asyncio.to_thread(self.snapshots.clean)
         try:
             while not stop.is_set():
                 try:
@@ -52,6 +72,10 @@ class Projector:
                     await self._follow()
                 except TooNew as e:
                     await self._halt(f"halted: {e}; update this host, nothing is lost")
+                except Found as e:
+                    await self._halt(str(e), self._found_whole)
+                except Broken as e:
+                    await self._halt(str(e))
                 except files.Damaged as e:
                     log.error("%s; they are built anew", e)
                     self._close_store()
@@ -62,14 +86,29 @@ class Projector:
                     await self.context.idle(1.0)
         finally:
             await self._close_tail()
+            if self._taking is not None:
+                await self._taking
             self._close_store()
 
-    async def _halt(self, why: str) -> None:
-        """Alive, but of no use until a newer program takes over: the position does not move."""
-        log.error("%s", why)
-        self.context.state, self.context.detail = "stalled", why
+    async def _halt(self, why: str, over: Callable[[], Awaitable[bool]] | None = None) -> None:
+        """Alive, but of no use until a newer program or a whole log takes over: the position does not move."""
         await self._close_tail()
-        await self.context.stop.wait()
+        await self.context.halt(why, over)
+
+    async def _found_whole(self) -> bool:
+        try:
+            await self._heed_auditor()
+        except (Found, Unreachable):
+            return False
+        return True
+
+    async def _heed_auditor(self) -> None:
+        """Found when the auditor says that the log is not what was sealed."""
+        there = await self.bus.last("AUDIT", subjects.FINDING)
+        if there is not None:
+            found = msgspec.json.decode(there.data, type=Finding)
+            if not found.ok:
+                raise Found(found.words)
 
     async def _establish(self) -> None:
         """Open the read models, make sure that they are of this log, and stand ready to follow it."""
@@ -79,10 +118,8 @@ class Projector:
             self.store = await asyncio.to_thread(ViewStore, self.path)
         store = self.store
         self._reconnects = self.bus.nc.stats["reconnects"]
-        last, created, there = await self._unless_stopped(self._look(store.position.seq))
-        if why := doubt(store.position, created, last, there):
-            log.error("the read models are not used any more: %s; they are built anew from the log", why)
-            await asyncio.to_thread(store.rebuild, created)
+        last, created = await self._unless_stopped(self._fit(store))
+        await self._unless_stopped(self._heed_auditor())
         store.adopt(created)
         self.tail = Tail(self.bus, STREAM, store.position.seq, batch=TAKE)
         self.context.state, self.context.detail = "alive", ""
@@ -93,10 +130,33 @@ class Projector:
         while not self.bus.nc.is_connected and not self.context.stop.is_set():
             await self.context.idle(0.1)
 
-    async def _look(self, seq: int) -> tuple[int, str, Stored | None]:
-        """(last sequence of the log, when it was made, what it holds at `seq`)."""
-        last, _, created = await self.bus.stream_state(STREAM)
-        return last, created, await self.bus.get(STREAM, seq) if 0 < seq <= last else None
+    async def _fit(self, store: ViewStore) -> tuple[int, str]:
+        """(last sequence of the log, when it was made); Broken when it lacks events or the read models are of another one.
+
+        A log that was restored from a copy says so by an event that opens an epoch: the read models are built anew then.
+        """
+        last, messages, created = await self.bus.stream_state(STREAM)
+        if messages < last:
+            raise Broken(gone(await first_gone(self.bus, STREAM), last - messages))
+        seq = store.position.seq
+        there = await self.bus.get(STREAM, seq) if 0 < seq <= last else None
+        openings = await read_openings(self.bus)
+        epoch = max([1, *(o.epoch for o in openings)])
+        if why := doubt(store.position, created, last, there):
+            if epoch <= store.epoch:
+                raise Broken(other(why))
+            log.warning("the log was restored: %s; the read models are built anew from it", why)
+            await asyncio.to_thread(store.rebuild, created)
+        await asyncio.to_thread(store.set_epoch, epoch)
+        return last, created
+
+    async def _look(self) -> None:
+        """Broken when the log ends before the server says so, Found when the auditor found something."""
+        assert self.store is not None
+        await self._heed_auditor()
+        last, at = await self.bus.last_seq(STREAM), self.store.position.seq
+        if last > at and await nothing_left(self.bus, at):
+            raise Broken(gone(at + 1))
 
     async def _unless_stopped(self, work: Coroutine[None, None, T]) -> T:
         """The result of `work`; Unreachable when asked to stop before there is one (the server may be away for long)."""
@@ -122,12 +182,27 @@ class Projector:
                 # A server that came back may hold another log; a deleted file is the wish for a new one.
                 return
             for start in range(0, len(batch), TAKE):
-                await self._project(batch[start : start + TAKE])
+                await self._project_whole(batch[start : start + TAKE])
+            if not batch and time.monotonic() >= self._look_at:
+                self._look_at = time.monotonic() + LOOK_S
+                await self._look()
             if time.monotonic() >= self._park_at:
                 await self._park()
 
+    async def _project_whole(self, batch: list[Stored]) -> None:
+        """Apply up to the first event that is missing: no read model is built over a gap."""
+        assert self.store is not None
+        expected = self.store.position.seq
+        for i, stored in enumerate(batch):
+            if stored.seq > expected + 1:
+                await self._project(batch[:i])
+                raise Broken(gone(expected + 1))
+            expected = max(expected, stored.seq)
+        await self._project(batch)
+
     async def _project(self, batch: list[Stored]) -> None:
         assert self.store is not None
+        before = self.store.position.seq
         try:
             changes = await asyncio.to_thread(self.store.apply_batch, batch)
         except TooNew as e:
@@ -135,6 +210,15 @@ class Projector:
             await self._park()
             raise
         self._count(changes)
+        if self.snapshots.due(before, changes.seq) and (self._taking is None or self._taking.done()):
+            self._taking = asyncio.create_task(self._snapshot())
+
+    async def _snapshot(self) -> None:
+        """Leave a copy behind for those who look at the past; what follows is applied meanwhile, and nothing waits for it."""
+        try:
+            await asyncio.to_thread(self.snapshots.take, self.path)
+        except (SluiceError, sqlite3.Error, OSError) as e:
+            log.warning("no snapshot: %s", e)
 
     def _count(self, changes: Changes) -> None:
         self.context.done += changes.applied

@@ -78,7 +78,7 @@ class Validator:
         claims = Tail(self.bus, "CLAIM", self.model.claim_seq)
         results = Tail(self.bus, "RESULT", self.model.result_seq)
         # Answers whose verdict nobody got to give.
-        self.due = {u.id: u.opened_id for u in self.model.units.values() if u.answers and not u.decided}
+        self.due = {u.id: u.answered_id for u in self.model.units.values() if u.answers and not u.decided}
         self.context.step(RESULT=self.model.result_seq)
         try:
             while not self.context.stop.is_set() and await self.lease.hold():
@@ -201,7 +201,9 @@ class Validator:
                 claim.taken_from,
                 claim.start_generation,
             )
-        await self._append(unit, self._event(data, unit.id, stored.seq, campaign=unit.campaign, cause=unit.opened_id))
+        held = unit.claim_ids.get((claim.replica, claim.host, claim.slot)) if claim.released else None
+        cause = held or unit.asked_ids.get(claim.replica, unit.opened_id)
+        await self._append(unit, self._event(data, unit.id, stored.seq, campaign=unit.campaign, cause=cause))
         self.model.claim_seq = stored.seq
 
     async def _park_unit(self, unit: Unit, claim: Claim, stored: Stored) -> None:
@@ -209,7 +211,8 @@ class Validator:
         reason = f"replica {claim.replica}: {tries} claims without progress beyond generation {generation}"
         data = ev.UnitParked(unit.campaign, unit.index, claim.replica, reason)
         await park(self.bus, "CLAIM", stored, reason, "validator")
-        await self._append(unit, self._event(data, unit.id, campaign=unit.campaign, cause=unit.opened_id))
+        cause = unit.claimed_ids.get(claim.replica, unit.opened_id)
+        await self._append(unit, self._event(data, unit.id, campaign=unit.campaign, cause=cause))
         self.model.claim_seq = stored.seq
 
     # -- results --------------------------------------------------------------------------------------------------
@@ -270,7 +273,8 @@ class Validator:
             seconds=result.seconds if result is not None else 0.0,
             best=outcome.finds[0] if outcome is not None and outcome.finds else None,
         )
-        return self._event(data, unit.id, stored.seq, campaign=unit.campaign, cause=unit.opened_id)
+        cause = unit.claim_ids.get((place.replica, place.host, place.slot), unit.opened_id)
+        return self._event(data, unit.id, stored.seq, campaign=unit.campaign, cause=cause)
 
     # -- verdicts -------------------------------------------------------------------------------------------------
 

@@ -123,6 +123,8 @@ class Judging:
 
     async def _verdict(self, unit: Unit) -> ev.UnitValidated | None:
         stored = await self._bus.last("EVENTS", event_subject("mining.unit.validated", unit.id))
+        if stored is None and unit.agreed_seq:
+            raise Unreachable(f"the verdict on unit {unit.id} cannot be read back")
         if stored is None:
             return None
         data = read_event(stored.subject, stored.data).payload()

@@ -24,7 +24,11 @@ class Answer:
 
 @dataclass
 class Unit:
-    """`agreed_seq`: the result that the verdict rests on, once it is validated."""
+    """`agreed_seq`: the result that the verdict rests on, once it is validated.
+
+    Events that others of the unit name as their cause: `opened_id`, `asked_ids` of further replicas, `claim_ids` by replica
+    and holder, `claimed_ids` the newest of each replica, `answered_id` of the newest answer.
+    """
 
     id: str
     campaign: str
@@ -32,6 +36,10 @@ class Unit:
     wanted: int
     entity_seq: int = 0
     opened_id: str = ""
+    asked_ids: dict[int, str] = field(default_factory=dict)
+    claim_ids: dict[tuple[int, str, str], str] = field(default_factory=dict)
+    claimed_ids: dict[int, str] = field(default_factory=dict)
+    answered_id: str = ""
     answers: list[Answer] = field(default_factory=list)
     claims: Counter[int] = field(default_factory=Counter)
     decided: bool = False
@@ -111,15 +119,19 @@ class Model:
         elif isinstance(data, ev.ReplicaClaimed | ev.ReplicaReleased):
             self.claim_seq = max(self.claim_seq, data.claim_seq)
             unit.claims[data.replica] += 1 if isinstance(data, ev.ReplicaClaimed) else -1
+            if isinstance(data, ev.ReplicaClaimed):
+                unit.claim_ids[data.replica, data.host, data.slot] = unit.claimed_ids[data.replica] = event.id
         elif isinstance(data, ev.ReplicaAnswered):
             self.result_seq = max(self.result_seq, data.result_seq)
             if all(a.result_seq != data.result_seq for a in unit.answers):
                 unit.answers.append(Answer(data.replica, data.owner, data.digest, data.result_seq, data.counts))
+                unit.answered_id = event.id
         elif isinstance(data, ev.ReplicaRequested):
             unit.wanted = max(unit.wanted, data.replica + 1)
+            unit.asked_ids[data.replica] = event.id
         elif isinstance(data, ev.UnitValidated | ev.UnitInconclusive | ev.UnitParked):
             if isinstance(data, ev.UnitValidated) and not unit.decided:
                 agreed = [a.result_seq for a in unit.answers if a.counts and a.digest == data.digest]
                 unit.agreed_seq = min(agreed, default=0)
             unit.decided = True
-            unit.answers = []
+            unit.answers, unit.asked_ids, unit.claim_ids, unit.claimed_ids = [], {}, {}, {}

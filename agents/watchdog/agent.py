@@ -79,7 +79,7 @@ class Watchdog:
         creds = self.broker.credentials() if self.broker else kids.own_credentials(self.launch)
         host = creds.host or self.settings.host_name()
         bus = await Bus.connect(creds, f"{host}.watchdog", timeout_s=10.0, patience_s=2.0)
-        self.lines = log_to_bus(host, "watchdog", [creds.password])
+        self.lines = log_to_bus(host, "watchdog", [creds.seed])
         log.info("watchdog runs on %s as process %d, version %s", host, os.getpid(), VERSION)
         return Context(bus, self.settings, self.state, "watchdog", "watchdog", host, stop=self.stop, state="alive")
 

@@ -22,7 +22,7 @@ from bus.settings import Settings, StateDir
 
 log = logging.getLogger("sluice.watchdog")
 #: Agents that share a process unless sluice.toml says otherwise.
-LIGHT = ("dispatcher",)
+LIGHT = ("dispatcher", "auditor")
 OWN_PROCESS = ("validator", "projector")
 DEFAULT_HTTP_PORT = 8765
 OUT_BYTES = 1024 * 1024

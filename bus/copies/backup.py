@@ -8,8 +8,6 @@ import asyncio
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-import msgspec
-
 from bus.bounded import read_until
 from bus.chain import GENESIS, chain_hash
 from bus.client import Bus, Stored
@@ -62,7 +60,14 @@ class Report(NamedTuple):
 
 
 async def backup(
-    bus: Bus, target: Target, *, product: str, now: str, streams: set[str], progress: Progress | None = None
+    bus: Bus,
+    target: Target,
+    *,
+    product: str,
+    now: str,
+    streams: set[str],
+    auditor_key: str = "",
+    progress: Progress | None = None,
 ) -> Report:
     """Bring the copy at `target` up to the log as it is now; `streams` are those that this version has.
 
@@ -84,7 +89,7 @@ async def backup(
         stream, added = await _copy(bus, target, head, old, progress)
         copied.append(stream)
         files += added
-    await asyncio.to_thread(write_manifest, target, Manifest(FORMAT, product, now, tuple(copied)))
+    await asyncio.to_thread(write_manifest, target, Manifest(FORMAT, product, now, tuple(copied), auditor_key))
     new = {s.name: s.messages - _messages(before, s.name) for s in copied}
     seq = next(s.last for s in copied if s.name == "EVENTS")
     return Report(new, len(files), sum(f.bytes for f in files), seq, before is not None)
@@ -114,10 +119,9 @@ def _what_is_there(target: Target) -> Manifest | None:
 
 
 async def _head(bus: Bus, kind: Kind) -> Head:
-    reply = await bus.request(f"{bus.wire.api}.STREAM.INFO.{kind.stream}", b"", timeout_s=5.0)
-    info = msgspec.json.decode(reply.data)
-    if "error" in info:
-        raise Unreachable(f"stream {kind.stream}: {info['error'].get('description')}")
+    info = await bus.stream_info(kind.stream)
+    if info is None:
+        raise Unreachable(f"the log has no stream {kind.stream}; was it made by this version?")
     state = info["state"]
     head = Head(kind, str(info["created"]), int(state["last_seq"]), int(state["messages"]), info["config"])
     if kind.whole and head.messages != head.last:

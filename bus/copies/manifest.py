@@ -63,12 +63,15 @@ class CopiedStream(msgspec.Struct, frozen=True):
 
 
 class Manifest(msgspec.Struct, frozen=True):
-    """`product`: the version that wrote it. `sha256` is that of all the rest in canonical JSON."""
+    """`product`: the version that wrote it; `auditor_key`: the public key (PEM) that the seals in AUDIT are checked with, ""
+    when the log was never sealed. `sha256` is that of all the rest in canonical JSON.
+    """
 
     format: int
     product: str
     time: str
     streams: tuple[CopiedStream, ...]
+    auditor_key: str = ""
     sha256: str = ""
 
     def stream(self, name: str) -> CopiedStream | None:

@@ -2,6 +2,7 @@
 
 import os
 import shutil
+from pathlib import Path
 
 import msgspec
 import psutil
@@ -41,7 +42,7 @@ def begin(state: StateDir, source: str, now: str) -> None:
     BadInput when there is a log, or anything derived from one. Configuration and accounts may be there before.
     """
     if not state.restoring.exists():
-        held = [p for p in (state.views, state.root / "streams.sha256", state.run_file) if p.exists()]
+        held = [p for p in (*_derived(state), state.run_file, state.cluster) if p.exists()]
         held += [p for p in state.nats_store.rglob("*") if p.is_file()][:1]
         if held:
             raise BadInput(
@@ -53,9 +54,13 @@ def begin(state: StateDir, source: str, now: str) -> None:
     for process in _servers_left(state):
         process.kill()
         process.wait(10.0)
-    for path in (state.nats_store, state.root / "streams.sha256", state.views):
+    for path in (state.nats_store, *_derived(state)):
         shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
     state.create()
+
+
+def _derived(state: StateDir) -> tuple[Path, ...]:
+    return state.root / "streams.sha256", state.views, state.past
 
 
 def finish(state: StateDir) -> None:

@@ -11,8 +11,9 @@ import nats.errors
 from nats.js.api import StreamConfig
 from nats.js.errors import APIError
 
+from bus.chain import ID_HEADER
 from bus.client import Bus, Stored
-from bus.copies.records import ID, own_headers
+from bus.copies.records import own_headers
 from domain.errors import SluiceError, Unreachable
 
 #: What the server takes in one batch; bytes bound what it holds in memory meanwhile.
@@ -59,7 +60,7 @@ async def publish_stream(bus: Bus, config: StreamConfig, messages: Iterable[Stor
     size = 0
     ids: set[str] = set()
     for message in _with_fillers(messages, filler, last):
-        id = message.headers.get(ID, "")
+        id = message.headers.get(ID_HEADER, "")
         if batch and (len(batch) >= BATCH_MESSAGES or size + len(message.data) > BATCH_BYTES or id in ids):
             seq = await _publish(bus, str(config.name), batch, seq)
             batch, size, ids = [], 0, set()

@@ -6,8 +6,9 @@ from typing import NamedTuple
 from bus.chain import GENESIS, chain_hash
 from bus.client import Stored
 from bus.copies.manifest import COPIED, CopiedFile, CopiedStream, require_manifest
-from bus.copies.records import ID, CopyDamaged, leaf, unpack
+from bus.copies.records import CopyDamaged, leaf, unpack
 from bus.copies.target import Target, open_target
+from bus.seals.verify import Record, record_of
 from domain.hashing import sha256_hex
 
 
@@ -59,15 +60,15 @@ def read_stream(target: Target, stream: CopiedStream) -> Iterator[Stored]:
         raise CopyDamaged(f"{stream.name} ends at {seq} after {count} messages, or with another chain than recorded")
 
 
-def read_copy(target: Target | str, stream: str = "EVENTS") -> Iterator[tuple[int, str, str, bytes]]:
-    """(seq, subject, id, payload) of every message, for whoever verifies a log: a copy is one.
+def read_copy(target: Target | str, stream: str = "EVENTS") -> Iterator[Record]:
+    """Every message, for whoever verifies a log: a copy is one.
 
     Raises BadInput where no whole copy is, CopyDamaged when a file is not what the manifest says, Unreachable.
     """
     target = open_target(target) if isinstance(target, str) else target
     found = require_manifest(target).stream(stream)
     for stored in read_stream(target, found) if found is not None else ():
-        yield stored.seq, stored.subject, stored.headers.get(ID, ""), stored.data
+        yield record_of(stored)
 
 
 def verify_copy(target: Target) -> Checked:

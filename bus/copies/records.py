@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 
 import msgspec
 
-from bus.chain import leaf_hash
+from bus.chain import ID_HEADER, leaf_hash
 from bus.client import Stored
 from domain.errors import SluiceError
 
@@ -18,7 +18,6 @@ FILE_BYTES = 16 * 1024**2
 FILE_MESSAGES = 50_000
 #: No file of ours grows beyond it: one message, at most 8 MiB, may go beyond FILE_BYTES.
 _MOST = 2 * FILE_BYTES + FILE_MESSAGES * 4096
-ID = "Nats-Msg-Id"
 
 
 class CopyDamaged(SluiceError):
@@ -42,11 +41,11 @@ def own_headers(headers: dict[str, str]) -> dict[str, str]:
 
     The others say how it was stored (batch, expectations) or how it was read, and would ask the next server for the same.
     """
-    return {k: v for k, v in headers.items() if k == ID or not k.startswith("Nats-")}
+    return {k: v for k, v in headers.items() if k == ID_HEADER or not k.startswith("Nats-")}
 
 
 def leaf(stored: Stored) -> bytes:
-    return leaf_hash(stored.seq, stored.subject, stored.headers.get(ID, ""), stored.data)
+    return leaf_hash(stored.seq, stored.subject, stored.headers.get(ID_HEADER, ""), stored.data)
 
 
 def pack(messages: Sequence[Stored]) -> bytes:

@@ -11,10 +11,13 @@ CASES = {
     "indicators": "indicators, all at once, against numpy",
     "search": "the genetic search: time against the plain loop, finds against a proven optimum",
     "exhaustive": "every strategy of the classic grammar: seconds of one core, against the plain loop",
+    "audit": "a million sealed events: verify them, beside a bare client that only reads them",
     "mine": "a campaign through the whole system against the bare kernel on two cores",
+    "bus": "publish and consume against the bare nats-py client on the same server",
+    "replay": "rebuild the read models from a million events, jump into them by snapshots; minutes",
 }
 #: Those against a baseline: `run(quick)` gives rows of COLUMNS; a bit that differs is a failure, a ratio is not.
-COMPARED = ("kernel", "indicators", "search", "exhaustive", "mine")
+COMPARED = ("kernel", "indicators", "search", "exhaustive", "audit", "mine", "bus", "replay")
 
 
 def add(sub: argparse._SubParsersAction) -> None:  # type: ignore[type-arg]

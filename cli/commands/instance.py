@@ -9,8 +9,10 @@ import time
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import psutil
 
+from bus.lag import Lag, read_lag
 from bus.presence import read_presence
 from bus.processes import send_signal
 from bus.run_file import read_run_file, require_running
@@ -19,21 +21,23 @@ from bus.settings import StateDir
 from cli import common
 from domain.errors import SluiceError, Unreachable
 from projections import queries, ranking
-from projections.live import agent_rows, worker_rows
+from projections.live import agent_rows, halted, worker_rows
 
 
 def add(sub: argparse._SubParsersAction) -> None:  # type: ignore[type-arg]
     p = sub.add_parser("up", parents=[common.options()], help="start everything and stay; Ctrl-C stops it")
     p.add_argument("--nats-port", type=common.PORT, metavar="N", help="port of our own server (0 = any free one)")
-    p.add_argument("--nats", default="", metavar="URL", help="use a server that runs already instead of our own")
+    p.add_argument("--nats", type=common.nats, metavar="URLS", help="use servers that run already: nats://A,nats://B,…")
     p.add_argument("--miners", type=common.MINERS, metavar="N", help="miners on this machine (default: one a core)")
     p.add_argument("--http", type=common.http, metavar="HOST:PORT", help="address of the pages (port 0 = any free one)")
     p.add_argument("--empty", action="store_true", help="register no dataset and open no starter campaign")
     p.set_defaults(run=up)
     p = sub.add_parser("join", parents=[common.options()], help="mine on this machine for an instance elsewhere")
-    p.add_argument("url", metavar="URL", help="nats://HOST:PORT of the instance")
+    p.add_argument(
+        "url", type=common.nats, metavar="URLS", help="nats:// or tls://HOST:PORT of the instance, or of all its nodes"
+    )
     p.add_argument("--miners", type=common.MINERS, metavar="N", help="miners on this machine (default: one a core)")
-    p.add_argument("--creds", type=Path, metavar="FILE", help="made there by `sluice creds add HOST`")
+    p.add_argument("--creds", type=Path, metavar="FILE", help="made there by `sluice creds add miner NAME`")
     p.set_defaults(run=join)
     for name, function, text in (
         ("down", down, "stop the instance and wait until it is gone"),
@@ -43,6 +47,8 @@ def add(sub: argparse._SubParsersAction) -> None:  # type: ignore[type-arg]
     ):
         p = sub.add_parser(name, parents=[common.options()], help=text)
         p.set_defaults(run=function)
+        if name == "status":
+            p.add_argument("--lag", action="store_true", help="also how far each reader of each stream is behind")
 
 
 async def up(args: common.Args) -> int:
@@ -81,6 +87,7 @@ async def status(args: common.Args) -> int:
     async with common.admin(args) as bus:
         presences = await read_presence(bus)
         last_seq = await bus.last_seq("EVENTS")
+        lag = await read_lag(bus) if args.lag else None
     units, best, recorded = dict.fromkeys(queries.UNIT_STATES, 0), None, []
     if state.views.exists():
         with common.views(args) as con:
@@ -93,15 +100,20 @@ async def status(args: common.Args) -> int:
         "last_seq": last_seq,
     }
     if args.json:
-        common.print_json(found)
+        common.print_json(found | ({} if lag is None else {"lag": lag}))
         return 0
     print(f"nats-server {run.nats_version} at {run.nats_url}, {last_seq:,} events")
     columns = ("id", "kind", "host", "state", "last_seen_s", "done", "restarts", "detail")
     common.print_table(
         "Agents", columns, [[a[c] for c in columns] for a in found["agents"]], "No agent has shown up yet."
     )
+    for a in halted(presences):
+        print(f"{a['id']} {a['detail']}")
     print("Units  " + "  ".join(f"{name} {count:,}" for name, count in units.items()))
     print(best_line(best))
+    if lag is not None:
+        rows = [list(msgspec.structs.astuple(c)) for c in lag]
+        common.print_table("Readers of streams", Lag.__struct_fields__, rows, "Nobody reads any stream now.")
     return 0
 
 

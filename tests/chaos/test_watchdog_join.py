@@ -18,7 +18,7 @@ pytestmark = pytest.mark.slow
 
 
 async def test_a_second_host_joins_validates_and_is_heard(tmp_path: Path) -> None:
-    first, second = Running(tmp_path / "first", "alpha"), Running(tmp_path / "second", "elsewhere")
+    first, second = Running(tmp_path / "first", "alpha", "tls = true\n"), Running(tmp_path / "second", "elsewhere")
     followed = tmp_path / "logs.jsonl"
     follower: subprocess.Popen[bytes] | None = None
     try:
@@ -26,7 +26,7 @@ async def test_a_second_host_joins_validates_and_is_heard(tmp_path: Path) -> Non
         await first.alive("dispatcher", "validator", "projector", "miner-1")
         creds = tmp_path / "beta.json"
         before = first.pid("nats-server")
-        made = sluice(first.state.root, "creds", "add", "beta", "--out", str(creds), "--json")
+        made = sluice(first.state.root, "creds", "add", "miner", "beta", "--out", str(creds), "--json")
         assert made.returncode == 0, made.stderr
         assert json.loads(made.stdout) == {"host": "beta", "file": str(creds), "active": True}
         assert stat.S_IMODE(creds.stat().st_mode) == 0o600
@@ -73,6 +73,13 @@ async def test_a_second_host_joins_validates_and_is_heard(tmp_path: Path) -> Non
 
         await until("exactly one of each on the machine that joined", exactly_one_of_each, PATIENCE_S)
         await second.down()
+        gone = sluice(first.state.root, "creds", "revoke", "miner", "beta", "--json")
+        assert json.loads(gone.stdout) == {"host": "beta", "active": True}
+        listed = sluice(first.state.root, "creds", "list", "--json")
+        assert {"miner-alpha", "admin"} <= {u["user"] for u in json.loads(listed.stdout)} - {"miner-beta"}
+        again = sluice(second.state.root, "join", run.nats_url, "--miners", "1", "--creds", str(creds))
+        assert (again.returncode, again.stderr.count("\n")) == (3, 1), again.stderr
+        assert "refuses the credentials of miner-beta; they were revoked" in again.stderr
         await first.down()
     finally:
         if follower is not None:

@@ -11,7 +11,7 @@ SLUICE = [sys.executable, "-m", "cli"]
 ROOT = Path(__file__).parents[2]
 #: Ends a test that hangs; measures nothing.
 PATIENCE_S = 150.0
-FAST = "heartbeat_s = 0.2\npresence_ttl_s = 3.0\nlease_ttl_s = 2.0\nsweep_s = 0.3\nack_wait_s = 3.0\n"
+FAST = "heartbeat_s = 0.2\npresence_ttl_s = 3.0\nlease_ttl_s = 2.0\nsweep_s = 0.3\nack_wait_s = 3.0\nseal_s = 0.5\n"
 
 
 def sluice(state: Path, *args: str, timeout: float = PATIENCE_S, **env: str) -> subprocess.CompletedProcess[str]:

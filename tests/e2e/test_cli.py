@@ -29,7 +29,7 @@ def instance(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     state = tmp_path_factory.mktemp("instance") / "state"
     up = start(state, "--empty", "--miners", "2")
     try:
-        until(lambda: agents_alive(state, 7), "all seven agents alive")
+        until(lambda: agents_alive(state, 8), "all eight agents alive")
         csv = write_candles(state / "test_X-USD_5m.csv")
         assert sluice(state, "data", "import", str(csv)).returncode == 0
         assert sluice(state, *MINE).returncode == 0
@@ -200,6 +200,33 @@ def test_replay_equals_the_live_read_models(instance: Path) -> None:
     assert half["digest"] != report["digest"]
 
 
+def test_the_log_is_verified_and_an_event_is_proved_without_log_and_server(instance: Path, tmp_path: Path) -> None:
+    last = answer(instance, "status")["last_seq"]  # type: ignore[index]
+
+    def sealed() -> dict[str, object] | None:
+        found = answer(instance, "audit", "verify")
+        assert isinstance(found, dict)
+        return found if found["sealed_through"] >= last else None
+
+    report = until(sealed, "all events are sealed")
+    assert {"ok", "events", "sealed_through", "problems"} <= set(report)
+    assert (report["ok"], report["problems"]) == (True, [])
+    assert report["events"] >= last
+    proof, nowhere = tmp_path / "proof.json", tmp_path / "no instance here"
+    assert sluice(instance, "audit", "prove", "3", "--out", str(proof)).returncode == 0
+    key = tmp_path / "auditor.pub"
+    key.write_bytes((instance / "audit" / "key.pub").read_bytes())
+    checked = answer(nowhere, "audit", "check-proof", str(proof), "--key", str(key))
+    assert isinstance(checked, dict)
+    assert (checked["ok"], checked["seq"], checked["trusted_key"]) == (True, 3, True)
+    text = proof.read_text()
+    proof.write_text(text.replace('"seq": 3', '"seq": 4'))
+    assert sluice(nowhere, "audit", "check-proof", str(proof)).returncode == 1
+    proof.write_text("{}")
+    assert "not a proof" in refused(sluice(nowhere, "audit", "check-proof", str(proof)), 2)
+    assert "not sealed" in refused(sluice(instance, "audit", "prove", str(last + 10**6)), 1)
+
+
 def test_events_are_envelopes_in_order_of_their_sequence(instance: Path) -> None:
     events = answer(instance, "events", "--type", "mining.unit.validated")
     assert isinstance(events, list)
@@ -209,14 +236,15 @@ def test_events_are_envelopes_in_order_of_their_sequence(instance: Path) -> None
     )
 
 
-PRIVATE = ("accounts.json", "server.conf", "web.secrets", "web.json", "creds/")
+PRIVATE = ("accounts.json", "server.conf", "web.secrets", "web.json", "creds/", "audit/key.pem")
 
 
 def test_no_key_of_the_instance_is_in_an_event_a_log_a_page_or_a_readable_file(instance: Path) -> None:
-    """Passwords of the bus, the key that signs sessions and the token for scripts; the link is printed on purpose."""
+    """Private keys of the bus, the one that signs sessions and the token for scripts; the link is printed on purpose."""
     accounts = json.loads((instance / "accounts.json").read_text())
     web = json.loads((instance / "web.secrets").read_text())
-    keys = [*accounts["passwords"].values(), accounts["setup"], web["key"], web["token"]]
+    keys = [*accounts["seeds"].values(), accounts["setup"], web["key"], web["token"]]
+    keys.append((instance / "audit" / "key.pem").read_text().splitlines()[1])
     assert len(keys) > 8
     assert min(map(len, keys)) >= 20
     url, header = json.loads((instance / "web.json").read_text())["url"], {"Authorization": f"Bearer {web['token']}"}
@@ -272,7 +300,7 @@ def test_a_second_instance_on_one_state_is_refused_and_the_first_goes_on(instanc
     line = refused(sluice(instance, "up", "--nats-port", "0"), 3)
     assert "already" in line
     assert "sluice down" in line
-    until(lambda: agents_alive(instance, 7), "all seven agents alive")
+    until(lambda: agents_alive(instance, 8), "all eight agents alive")
 
 
 def test_doctor_looks_at_everything_an_instance_needs(tmp_path: Path) -> None:

@@ -67,7 +67,7 @@ def test_ctrl_c_stops_every_process_within_five_seconds_and_the_next_start_goes_
     took, asked = [], ""
     while not took or (min(took) >= 5.0 and len(took) < 3):
         up = start(state, "--empty", "--miners", "2")
-        until(lambda: agents_alive(state, 7), "all seven agents alive")
+        until(lambda: agents_alive(state, 8), "all eight agents alive")
         if not asked:
             assert sluice(state, "data", "import", str(csv)).returncode == 0
             # Neither a fast machine nor an early stop ends a unit before the test has looked.

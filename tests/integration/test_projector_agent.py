@@ -12,7 +12,7 @@ import msgspec
 import pytest
 
 from bus.envelope import encode_event, make_event
-from bus.events import AgentStarted
+from bus.events import AgentStarted, EpochOpened
 from bus.messages import Parked
 from domain.errors import BadInput
 from projections import files, queries
@@ -146,23 +146,31 @@ async def test_a_difference_is_found(instance, admin, tmp_path):
     assert report.equal is False
 
 
-async def test_read_models_of_another_log_are_not_used(instance, admin, tmp_path, caplog):
+async def test_at_another_log_it_halts_and_keeps_the_read_models(instance, admin, tmp_path):
     await append(admin, story(random.Random(5), 200).made)
+    seq = await admin.last_seq("EVENTS")
     async with projecting(instance):
-        await reaches(instance, await admin.last_seq("EVENTS"))
+        await reaches(instance, seq)
+    before = live(instance)
     await admin.close()
     await instance.destroy_log()
     bus = await instance.connect("admin")
     log = story(random.Random(6), 300)
     await append(bus, log.made)
+    async with projecting(instance) as context:
+        await until(lambda: context.state == "stalled", "it says that it halts")
+        assert "the log was made at" in context.detail
+        assert "delete views.sqlite" in context.detail
+    assert (position(instance), live(instance)) == (seq, before)
+    # As it says: whoever knows that this log is the right one deletes them.
+    files.remove(instance.state.views)
     async with projecting(instance):
         await reaches(instance, len(log.made))
-    assert "built anew" in caplog.text
     assert live(instance) == await clean(bus, tmp_path)
     await bus.close()
 
 
-async def test_another_event_at_the_same_sequence_of_the_same_log_is_noticed(instance, admin, tmp_path, caplog):
+async def test_at_another_event_at_the_same_sequence_of_the_same_log_it_halts(instance, admin):
     """As after a damaged last block: the stream is the same, sequences are used again."""
     log = story(random.Random(7), 100)
     await append(admin, log.made)
@@ -171,11 +179,34 @@ async def test_another_event_at_the_same_sequence_of_the_same_log_is_noticed(ins
     con = files.open_writer(instance.state.views)
     con.execute("UPDATE position SET chain = ?", ("00" * 32,))
     con.close()
+    async with projecting(instance) as context:
+        await until(lambda: "the content of event" in context.detail, "the doubt is said")
+        assert context.detail.startswith("halted: ")
+    assert chain(instance) == "00" * 32
+
+
+async def test_read_models_of_an_earlier_epoch_are_built_anew_from_the_restored_log(instance, admin, tmp_path, caplog):
+    log = story(random.Random(5), 200)
+    await append(admin, log.made)
     async with projecting(instance):
-        await until(lambda: "the content of event" in caplog.text, "the doubt is said")
-        await until(lambda: chain(instance) != "00" * 32, "it is built anew")
-        await reaches(instance, len(log.made))
-    assert live(instance) == await clean(admin, tmp_path)
+        await reaches(instance, await admin.last_seq("EVENTS"))
+    await admin.close()
+    await instance.destroy_log()
+    bus = await instance.connect("admin")
+    opened = EventLog(log.made[:50])
+    opened.add(EpochOpened(2, 50, "00" * 32, "a copy", "test"), "epoch-2")
+    await append(bus, opened.made)
+    async with projecting(instance):
+        await reaches(instance, 51)
+    assert "restored" in caplog.text
+    assert live(instance) == await clean(bus, tmp_path)
+    # Once it is known, the same event excuses no other change.
+    con = files.open_writer(instance.state.views)
+    con.execute("UPDATE position SET chain = ?", ("00" * 32,))
+    con.close()
+    async with projecting(instance) as context:
+        await until(lambda: "the content of event" in context.detail, "the doubt is said")
+    await bus.close()
 
 
 async def test_malformed_events_are_parked_once_also_after_a_crash(instance, admin):
@@ -188,7 +219,7 @@ async def test_malformed_events_are_parked_once_also_after_a_crash(instance, adm
     store = ViewStore(instance.state.views)
     _, _, created = await admin.stream_state("EVENTS")
     store.adopt(created)
-    store.apply_batch(log.made)
+    store.apply_batch([stored async for stored in admin.read("EVENTS", 1)])
     store.close()
 
     async def parked() -> int:
@@ -218,8 +249,9 @@ async def test_it_halts_before_an_event_of_a_newer_program_and_stays_alive(insta
     newer = msgspec.structs.replace(event, schemaver=99)
     await admin.publish(newer.nats_subject(), encode_event(newer))
     async with projecting(instance) as context:
-        await until(lambda: context.state == "stalled", "it says that it stalled")
+        await until(lambda: context.state == "stalled", "it says that it halted")
         assert "version 99" in context.detail
+        assert context.detail.startswith("halted: event x is ")
         assert position(instance) == len(log.made)
         await append(admin, log.made[:3])
         await asyncio.sleep(0.3)

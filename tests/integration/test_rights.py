@@ -11,8 +11,9 @@ import pytest_asyncio
 from nats.js.api import AckPolicy, ConsumerConfig
 
 from bus import subjects
-from bus.accounts import ROLES
+from bus.accounts import new_seed
 from bus.client import Bus, Credentials, Expect
+from bus.rights import ROLES
 from bus.setup import StreamsDiffer, create_streams, missing_streams
 from bus.streams import in_memory, stream_specs
 from domain.errors import Unreachable
@@ -20,8 +21,20 @@ from tests.support.campaign import stored_in
 from tests.support.instance import Instance
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
-STREAMS = ("EVENTS", "WORK", "CLAIM", "RESULT", "CKPT", "ARTIFACTS", "TELEM", "PARKED", "KV_PRESENCE", "KV_LEASE")
-RECORD = ("EVENTS", "RESULT", "PARKED", "CLAIM", "ARTIFACTS")
+STREAMS = (
+    "EVENTS",
+    "WORK",
+    "CLAIM",
+    "RESULT",
+    "CKPT",
+    "ARTIFACTS",
+    "TELEM",
+    "PARKED",
+    "AUDIT",
+    "KV_PRESENCE",
+    "KV_LEASE",
+)
+RECORD = ("EVENTS", "RESULT", "PARKED", "CLAIM", "ARTIFACTS", "AUDIT")
 OTHERS = (
     subjects.claim("unit", 0, "beta", "1"),
     subjects.result("campaign", "unit", 0, "beta", "1"),
@@ -150,6 +163,10 @@ async def test_roles_write_their_own_subjects_only(instance: Instance) -> None:
         ("validator", "ev.mining.campaign.x.opened"),
         ("validator", "result.campaign.unit.0.beta.1"),
         ("watchdog", "ev.cmd.campaign.x.requested"),
+        ("auditor", "ev.audit.epoch.x.opened"),
+        ("auditor", "parked.auditor.EVENTS.1"),
+        ("projector", "audit.finding"),
+        ("dispatcher", "audit.seal.1.9"),
     ):
         bus = await instance.bus(user)
         with pytest.raises(nats.errors.Error):
@@ -157,10 +174,10 @@ async def test_roles_write_their_own_subjects_only(instance: Instance) -> None:
     assert await contents(instance) == before
 
 
-async def test_nobody_gets_in_without_the_right_password(instance: Instance) -> None:
+async def test_nobody_gets_in_without_a_key_that_is_known(instance: Instance) -> None:
     good = instance.credentials("admin")
-    for user, password in (("admin", "wrong"), ("setup", instance.accounts.setup), ("", "")):
-        bad = Credentials(good.url, "admin", user, password, good.wire)
+    for user, seed in (("admin", new_seed()), ("setup", instance.accounts.setup), ("", "")):
+        bad = Credentials(good.url, "admin", user, seed, good.wire)
         with pytest.raises(Unreachable, match="refuses the credentials"):
             await Bus.connect(bad, "intruder", timeout_s=30.0)
 

@@ -9,6 +9,7 @@ import msgspec
 
 from bus import events as ev
 from bus.campaigns import request_campaign
+from bus.causes import SOMETIMES, causes_of, may_be_root
 from bus.client import Bus, Stored
 from bus.envelope import Event, decode_event, encode_event, make_event, now_rfc3339
 from bus.events import EventData
@@ -197,6 +198,7 @@ class Mine:
         log = await facts(self.bus)
         ids = [f.event.id for f in log]
         assert len(ids) == len(set(ids)), "an event was stored twice"
+        check_causes(log)
         mine = [f for f in log if f.event.correlationid == campaign]
         verdicts: dict[str, list[EventData]] = defaultdict(list)
         votes: dict[str, list[str]] = defaultdict(list)
@@ -214,6 +216,25 @@ class Mine:
         _check_holders(mine)
         (end,) = [f.data for f in mine if isinstance(f.data, ev.CampaignFinished)]
         assert end.digest == digest_of([v[0] for v in verdicts.values()])
+
+
+def check_causes(log: list[Fact]) -> None:
+    """Every event but a root names what caused it: an event that lies before it, of a type that is declared; and whatever
+    is part of a campaign says of which."""
+    before: dict[str, str] = {}
+    for f in log:
+        e = f.event
+        if e.source == "test":
+            continue  # nonsense, put there to see who falls over it
+        where = f"event {f.seq} ({e.type} by {e.source})"
+        if not may_be_root(e.type) or (e.causationid and e.type in SOMETIMES):
+            assert e.causationid in before, f"{where} names the cause {e.causationid!r}, which does not lie before it"
+            assert before[e.causationid] in causes_of(e.type), f"{where} is caused by {before[e.causationid]}"
+        else:
+            assert not e.causationid or e.causationid.startswith("TELEM."), f"{where} is a root and has a cause"
+        if e.type.startswith(("cmd.", "mining.", "strategy.", "ops.kernel.")):
+            assert e.correlationid, f"{where} says no campaign"
+        before[e.id] = e.type
 
 
 def _check_holders(log: list[Fact]) -> None:

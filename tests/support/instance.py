@@ -114,7 +114,7 @@ class Instance:
         self.state = StateDir(root)
         self.state.create()
         chosen = {"host": hosts[0]} | FAST | settings
-        lines = [f'{k} = "{v}"' if isinstance(v, str) else f"{k} = {v}" for k, v in chosen.items()]
+        lines = [f'{k} = "{v}"' if isinstance(v, str) else f"{k} = {str(v).lower()}" for k, v in chosen.items()]
         self.state.config.write_text("\n".join(lines) + "\n")
         self.settings: Settings = self.state.settings()
         self.accounts = load_accounts(root / "accounts.json", list(hosts))
@@ -128,7 +128,9 @@ class Instance:
         """Make the streams in a server without agents, then serve."""
         disk = tuple(s for s in self.specs() if not in_memory(s))
         await self.server.start(setup=True, timeout_s=PATIENCE_S)
-        setup = await Bus.connect(Credentials(self.server.url, "setup", "setup", self.accounts.setup), "setup")
+        setup = await Bus.connect(
+            Credentials(self.server.url, "setup", "setup", self.accounts.setup, ca=self.server.ca), "setup"
+        )
         await create_streams(setup, disk)
         await setup.close()
         await self.server.stop()
@@ -138,7 +140,7 @@ class Instance:
     async def serve(self) -> None:
         """Start the server and make the buckets that do not outlive it, as the supervisor does."""
         await self.server.start(timeout_s=PATIENCE_S)
-        write_credentials(self.state.creds, self.accounts, self.server.url)
+        write_credentials(self.state.creds, self.accounts, self.server.url, ca=self.server.ca)
         bus = await self.bus("watchdog")
         await create_streams(bus, tuple(s for s in self.specs() if in_memory(s)))
 
@@ -209,8 +211,18 @@ class Instance:
         for agent in self.agents:
             if agent.alive():
                 agent.kill()
+        await self.hang_up()
+        await self.server.stop(timeout_s=2.0)
+
+    async def hang_up(self) -> None:
+        """Close the test's own connections."""
         for bus in self._buses:
             # Its server may be gone: that must not keep the next one from being ended.
             with contextlib.suppress(OSError):
                 await bus.nc.close()
-        await self.server.stop(timeout_s=2.0)
+        self._buses.clear()
+
+    async def stop_server(self) -> None:
+        """In good order, with nobody of the test connected."""
+        await self.hang_up()
+        await self.server.stop()

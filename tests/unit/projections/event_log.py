@@ -80,10 +80,10 @@ class EventLog:
         event = make_event(
             data, id=derived_id("test", seq, entity), source=source, subject=entity, time=self.time, correlation="c"
         )
-        return self.raw(event.nats_subject(), encode_event(event))
+        return self.raw(event.nats_subject(), encode_event(event), event.id)
 
-    def raw(self, subject: str, payload: bytes) -> Stored:
-        stored = Stored(subject, len(self.made) + 1, payload, {}, "")
+    def raw(self, subject: str, payload: bytes, id: str = "") -> Stored:
+        stored = Stored(subject, len(self.made) + 1, payload, {"Nats-Msg-Id": id} if id else {}, "")
         self.made.append(stored)
         return stored
 

@@ -21,7 +21,8 @@ from bus.events import AgentStarted, CampaignFinished
 from domain.errors import Unreachable
 from projections import files, models, queries
 from projections.digest import digests
-from projections.store import Halted, ViewStore, chain_hash
+from projections.position import doubt
+from projections.store import Halted, ViewStore
 from tests.unit.projections.event_log import CREATED, EventLog, open_campaign, search, spec, story, validate
 from tests.unit.projections.event_log import find as find_of
 
@@ -121,13 +122,19 @@ def test_position_holds_the_id_and_the_chain_of_the_last_event(path):
     store = ViewStore(path)
     store.adopt(CREATED)
     store.apply_batch(log.made)
-    chain = b""
+    previous, chain = b"", bytes(32)
     for m in log.made:
-        previous, chain = chain, hashlib.sha256(chain + m.seq.to_bytes(8, "big") + m.subject.encode() + m.data).digest()
+        subject, id = m.subject.encode(), m.headers["Nats-Msg-Id"].encode()
+        head = m.seq.to_bytes(8, "big") + len(subject).to_bytes(4, "big") + subject + len(id).to_bytes(4, "big") + id
+        leaf = hashlib.sha256(b"\x00" + head + m.data).digest()
+        previous, chain = chain, hashlib.sha256(b"\x02" + chain + leaf).digest()
     p = store.position
     assert (p.created, p.seq, p.chain, p.previous) == (CREATED, len(log.made), chain.hex(), previous.hex())
     last = log.made[-1]
-    assert chain_hash(p.previous, last.seq, last.subject, last.data) == p.chain
+    assert p.event_id == last.headers["Nats-Msg-Id"]
+    assert doubt(p, CREATED, p.seq, last) == ""
+    assert "content" in doubt(p, CREATED, p.seq, last._replace(data=last.data + b" "))
+    assert "another one" in doubt(p, CREATED, p.seq, last._replace(headers={"Nats-Msg-Id": "another"}))
     store.close()
     again = ViewStore(path)
     assert again.position == p
@@ -215,7 +222,7 @@ def test_a_failed_write_applies_nothing_of_the_batch(path):
 def test_a_file_of_another_version_is_built_anew_and_says_so(path, monkeypatch):
     log = story(random.Random(6), 30)
     project(path, log)
-    monkeypatch.setattr(models, "VERSION", 2)
+    monkeypatch.setattr(models, "VERSION", 99)
     with pytest.raises(Unreachable, match="another version"):
         files.open_reader(path)
     store = ViewStore(path)

@@ -153,10 +153,10 @@ def test_light_agents_share_a_process_unless_told_otherwise(state: StateDir) -> 
     launch = Launch(ME, miners=2)
     assert names(Settings(), launch, state) == ["light", "validator", "projector", "miner-1", "miner-2"]
     (light, *_) = plan(Settings(), launch, state)
-    assert light.agents == ("dispatcher",)
+    assert light.agents == ("dispatcher", "auditor")
     for word in ('restart = "never"', "alone = true"):
         state.config.write_text(f"[agents.dispatcher]\n{word}\n")
-        assert names(state.settings(), launch, state)[:2] == ["dispatcher", "validator"]
+        assert names(state.settings(), launch, state)[:3] == ["light", "dispatcher", "validator"]
 
 
 def test_a_machine_that_joins_has_miners_only(state: StateDir) -> None:

@@ -22,6 +22,7 @@ from tests.unit.projections.event_log import EventLog, answer, find, genome, ope
 from tests.unit.web.web_app import project
 from web import words
 from web.curves import CurveService, compute, drawdown, merged_candles, span
+from web.fragments import PAGES
 from web.luck import expected_best, luck_sentence
 from web.services import Services
 from web.stream import COALESCE_S, message, stream
@@ -35,9 +36,11 @@ async def test_a_stream_begins_with_everything_and_then_says_only_what_changed(
     services: Services, tmp_path: Path, log: EventLog
 ) -> None:
     source = stream(services.hub, services.renderer, "overview", {})
-    first = await read(source, 6)
+    first = await read(source, 7)
     assert first[0].startswith("retry:")
-    assert {m.split("\n")[0] for m in first[1:5]} == {f"event: {n}" for n in ("tiles", "running", "best", "top")}
+    assert {m.split("\n")[0] for m in first[1:6]} == {
+        f"event: {n}" for n in ("alarm", "tiles", "running", "best", "top")
+    }
     store = ViewStore(tmp_path / "views.sqlite")
     validate(log, "c1", spec(), 1, ())
     store.apply_batch(log.made[-1:])
@@ -51,7 +54,7 @@ async def test_a_stream_begins_with_everything_and_then_says_only_what_changed(
 
 async def test_many_changes_are_one_message_and_a_slow_reader_gets_the_newest(services: Services) -> None:
     source = stream(services.hub, services.renderer, "workers", {})
-    await read(source, 3)
+    await read(source, 4)
     rendered = services.renderer.rendered
     for _ in range(50):
         services.hub.live += 1
@@ -64,7 +67,7 @@ async def test_many_changes_are_one_message_and_a_slow_reader_gets_the_newest(se
         assert time.monotonic() < deadline, "never rendered"
         await asyncio.sleep(0.02)
     await asyncio.sleep(2 * COALESCE_S)
-    assert services.renderer.rendered - rendered <= 3
+    assert services.renderer.rendered - rendered <= 3 * len(PAGES["workers"])
     reading.cancel()
 
 
@@ -76,7 +79,7 @@ async def test_a_fragment_is_rendered_once_for_all_who_see_it(services: Services
 
 async def test_streams_end_when_the_process_stops(services: Services) -> None:
     source = stream(services.hub, services.renderer, "form", {})
-    await read(source, 2)
+    await read(source, 3)
     services.hub.stop()
     with pytest.raises(StopAsyncIteration):
         await asyncio.wait_for(source.__anext__(), 30.0)

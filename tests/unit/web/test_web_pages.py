@@ -271,10 +271,29 @@ async def test_readiness_needs_bus_and_fresh_read_models(services: Services) -> 
         assert (await client.get("/health/ready")).status_code == 503
         services.hub.now.connected = True
         assert (await client.get("/health/ready")).json() == {
-            "ready": True, "bus": True, "read_models": True, "fresh": True,
+            "ready": True, "bus": True, "read_models": True, "fresh": True, "halted": [],
         }  # fmt: skip
         services.hub.now.behind_since = time.monotonic() - 60
         assert (await client.get("/health/ready")).status_code == 503
+
+
+async def test_an_agent_that_halted_at_a_damaged_log_is_told_everywhere(services: Services) -> None:
+    words = "halted: event 45 is gone from the log or cannot be read; restore a copy with `sluice restore`"
+    broken = msgspec.structs.replace(presence("1"), agent="projector", kind="projector", state="stalled", detail=words)
+    services.hub.now.connected = True
+    services.hub.now.presences = [broken, msgspec.structs.replace(broken, agent="miner-2", kind="miner", detail="slow")]
+    async with browser(services) as client:
+        for path in ("/", "/workers", "/campaigns", "/campaigns/new", "/campaigns/c1", "/strategies"):
+            html = (await client.get(path)).text
+            assert 'role="alert"' in html, path
+            assert "projector has halted. Event 45 is gone" in text_of(html)
+        ready = await client.get("/health/ready")
+        assert (ready.status_code, ready.json()["halted"]) == (503, ["projector"])
+        agent = (await client.get("/api/status")).json()["agents"][1]
+        assert (agent["state"], agent["detail"]) == ("stalled", words)
+    services.hub.now.presences = [presence("1")]
+    services.hub.live += 1
+    assert 'role="alert"' not in await page(services, "/")
 
 
 async def test_metrics_are_prometheus_text(services: Services) -> None:

@@ -11,6 +11,7 @@ import httpx
 from bus.client import Expect, Stored
 from bus.envelope import Event
 from market.store import DatasetStore
+from projections.past import Past
 from projections.store import ViewStore
 from web.app import build_app
 from web.assets import Assets
@@ -58,8 +59,9 @@ def services_on(folder: Path) -> Services:
     curves = CurveService(bus, DatasetStore(folder / "cache"))
     renderer = Renderer(environment(ASSETS), hub, views)
     return Services(
-        bus, views, hub, renderer, curves, Secrets(folder / "web.secrets"), folder / "web.json", BASE, patience_s=0.1
-    )
+        bus, views, hub, renderer, curves, Secrets(folder / "web.secrets"), folder / "web.json", Past(bus, folder / "past"),
+        BASE, patience_s=0.1,
+    )  # fmt: skip
 
 
 @asynccontextmanager

@@ -1,0 +1,1 @@
+"""The auditor: seals the event log, inside and outside NATS, and halts when the log is not what was sealed."""
