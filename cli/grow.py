@@ -18,11 +18,14 @@ from bus.envelope import now_rfc3339
 from bus.foreign import look, too_old
 from bus.processes import this_process
 from bus.run_file import RunFile, write_run_file
+from bus.seals.common import last_common
+from bus.seals.reading import read_records
 from bus.server import Server, free_port
 from bus.settings import StateDir
 from bus.setup import create_stream
 from bus.streams import StreamSpec, difference, in_memory, stream_config, stream_specs
 from bus.transfer import all_current, content, copy_stream, remove_stream, update_stream, wait_current
+from cli.epochs import open_epoch
 from domain.errors import SluiceError, Unreachable
 
 #: For everything that has to happen on the nodes: forming, copying, catching up.
@@ -62,6 +65,8 @@ class Grow:
             names = [m.name for m in moved]
             await wait_current(target, names, NODES, PATIENCE_S)
             self.say(f"all {NODES} copies of {len(names)} streams are current")
+            if not self.plan.grown:
+                await self._open_epoch(target)
             await self._drop_buckets(target)
         finally:
             await target.close()
@@ -179,6 +184,17 @@ class Grow:
         """Whether what an earlier run left may be the whole of it."""
         there = await target.stream_info(name)
         return there is not None and (there["state"]["messages"], there["state"]["last_seq"]) == (messages, last)
+
+    async def _open_epoch(self, target: Bus) -> None:
+        """The nodes' log was made now, though it holds every event as it was: who compares it with seals must know.
+
+        Cut off after this, the next run finds another log than the single server's, and copies it anew.
+        """
+        last = await target.last_seq("EVENTS")
+        if last:
+            common = await last_common(read_records(target, last), ())
+            opened = await open_epoch(target, common, "moved onto three nodes", "sluice cluster grow")
+            self.say(f"EVENTS: epoch {opened.epoch} begins after event {last:,}, which all epochs share")
 
     async def _persistently(self, work: Callable[[], Any]) -> None:
         """Nodes that have only just met cannot take three copies yet: for a while that is no failure."""

@@ -67,7 +67,7 @@ async def test_one_node_grows_to_three_and_mining_goes_on(running: Running, tmp_
     bus = await connected(running)
     candles = small_market()
     await register_dataset(bus, DatasetStore(running.state.cache), candles, "test", "alpha")
-    campaign = await request_campaign(bus, spec_for(candles, UNITS, population=100, generations=150), "test")
+    campaign = await request_campaign(bus, spec_for(candles, UNITS, population=100, generations=900), "test")
     before = await wait_for(bus, ReplicaAnswered, campaign)
     await running.down()
 
@@ -118,6 +118,11 @@ async def test_one_node_grows_to_three_and_mining_goes_on(running: Running, tmp_
         assert [n["name"] for n in json.loads(done.stdout)["nodes"] if n["reachable"]] == ["a", "b"]
         done = await asyncio.to_thread(sluice, state, "replay", "--digest", "--json")
         assert json.loads(done.stdout)["equal"], done.stdout
+        # The nodes' log was made later than the one that was sealed: the event that says so is all it takes.
+        done = await asyncio.to_thread(sluice, state, "audit", "verify", "--json")
+        assert (done.returncode, json.loads(done.stdout)["problems"]) == (0, []), done.stdout
+        done = await asyncio.to_thread(sluice, state, "status", "--json")
+        assert "halted" not in done.stdout
         await running.down()
     except AssertionError as e:
         raise AssertionError(f"{e}\n{running.words()}\n{nodes.words()}") from e

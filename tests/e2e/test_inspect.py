@@ -266,13 +266,14 @@ def test_nobody_deletes_with_the_nats_command_either(shell: Shell) -> None:
 
 
 def test_without_a_stream_the_nats_command_shows_what_is_sent_and_not_what_is_stored(shell: Shell) -> None:
-    """What the page warns of: also what the log refuses, and nothing of what miners send."""
+    """What the page warns of: also what the log refuses, and nothing of what others than the command line send."""
     refused_one = "nats pub ev.mining.unit.y.validated sent-in-vain -H Nats-Expected-Last-Sequence:1"
     shell.follow(f"nats sub 'ev.>' --raw & while {refused_one}; do sleep 0.2; done", "sent-in-vain\n")
     assert _list(shell, "events", "--entity", "y") == []
     mining = " ".join(["sluice", *MINE, "20", "--generations", "4", "--units", "3", "--wait"])
     text = shell.follow(f"nats sub 'ev.>' 'claim.>' --raw & {mining}; wait", "units validated")
-    assert '"mining.unit.opened"' in text
+    assert '"cmd.campaign.requested"' in text
+    assert '"mining.unit.opened"' not in text
     assert "attempts" not in text
     assert "attempts" in shell.run("nats sub 'claim.>' --stream CLAIM --last --raw --count 1")
 

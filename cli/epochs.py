@@ -1,0 +1,26 @@
+"""A log that goes on elsewhere (restored from a copy, moved onto other servers) says so by an event that opens an epoch."""
+
+from bus.client import Bus, Expect
+from bus.envelope import make_event, now_rfc3339
+from bus.events import EpochOpened
+from bus.seals.common import Common
+from bus.seals.reading import read_openings
+from domain.hashing import derived_id
+
+
+async def open_epoch(bus: Bus, common: Common, source: str, by: str) -> EpochOpened:
+    """Append `audit.epoch.opened` right after what the log shares with what was sealed before: `common`.
+
+    Without it the auditor and the projector would halt: a log that was made at another time is another log.
+    """
+    number = max([1, *(o.epoch for o in await read_openings(bus))]) + 1
+    opened = EpochOpened(number, common.seq, common.chain, source, by)
+    event = make_event(
+        opened,
+        id=derived_id("EpochOpened", number, common.seq, common.chain),
+        source="cli",
+        subject=str(number),
+        time=now_rfc3339(),
+    )
+    await bus.append(event, Expect(event.nats_subject(), 0))
+    return opened
