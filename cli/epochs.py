@@ -8,12 +8,14 @@ from bus.seals.reading import read_openings
 from domain.hashing import derived_id
 
 
-async def open_epoch(bus: Bus, common: Common, source: str, by: str) -> EpochOpened:
-    """Append `audit.epoch.opened` right after what the log shares with what was sealed before: `common`.
+async def open_epoch(bus: Bus, common: Common, source: str, by: str, sealed: int = 1) -> EpochOpened:
+    """Append `audit.epoch.opened` after what the log shares with what was sealed before: `common`.
+
+    `sealed`: the highest epoch that seals from elsewhere name, which the log itself may know nothing of.
 
     Without it the auditor and the projector would halt: a log that was made at another time is another log.
     """
-    number = max([1, *(o.epoch for o in await read_openings(bus))]) + 1
+    number = max([sealed, *(o.epoch for o in await read_openings(bus))]) + 1
     opened = EpochOpened(number, common.seq, common.chain, source, by)
     event = make_event(
         opened,

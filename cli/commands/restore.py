@@ -6,18 +6,17 @@ import time
 from pathlib import Path
 from typing import Any
 
-from bus import events as ev
 from bus.artifacts import get_artifact
-from bus.client import Bus, Expect
+from bus.client import Bus
 from bus.copies.manifest import require_manifest
-from bus.copies.restore import Restored, restored
+from bus.copies.restore import restored
 from bus.copies.target import Target, open_target
-from bus.envelope import make_event, now_rfc3339, read_event
+from bus.envelope import now_rfc3339, read_event
 from bus.run_file import take_lock
 from bus.settings import StateDir
 from cli import common
+from cli.epochs import open_epoch
 from domain.errors import BadInput, SluiceError
-from domain.hashing import derived_id
 from market.store import DatasetStore
 
 
@@ -38,7 +37,8 @@ async def restore(args: common.Args) -> int:
         progress = (lambda _: None) if args.json else print
         async with restored(source, state, now_rfc3339(), seals=args.seals, progress=progress) as done:
             datasets = await _fill_cache(done.bus, DatasetStore(state.cache))
-            await _open_epoch(done, source)
+            what = f"the copy of {done.manifest.time} at {source.where}"
+            await open_epoch(done.bus, done.common, what, "sluice restore", done.epoch - 1)
     finally:
         lock.close()
     said: dict[str, Any] = {
@@ -86,16 +86,3 @@ async def _fill_cache(bus: Bus, store: DatasetStore) -> int:
         await asyncio.to_thread(store.put_bytes, data)
         count += 1
     return count
-
-
-async def _open_epoch(done: Restored, source: Target) -> None:
-    """The first event after the copied ones: what was sealed beyond the last common one is lost, and nobody tampered."""
-    what = f"the copy of {done.manifest.time} at {source.where}"
-    event = make_event(
-        ev.EpochOpened(done.epoch, done.common.seq, done.common.chain, what, "sluice restore"),
-        id=derived_id("EpochOpened", done.epoch, done.manifest.events.last, done.manifest.events.chain),
-        source="cli",
-        subject=f"epoch-{done.epoch}",
-        time=now_rfc3339(),
-    )
-    await done.bus.append(event, Expect(event.nats_subject(), 0))
