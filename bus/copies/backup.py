@@ -8,6 +8,8 @@ import asyncio
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+import msgspec
+
 from bus.bounded import read_until
 from bus.chain import GENESIS, chain_hash
 from bus.client import Bus, Stored
@@ -25,6 +27,8 @@ from bus.copies.manifest import (
 )
 from bus.copies.records import FILE_BYTES, FILE_MESSAGES, CopyDamaged, leaf, pack
 from bus.copies.target import Target
+from bus.messages import Finding
+from bus.subjects import FINDING
 from domain.errors import BadInput, SluiceError, Unreachable
 from domain.hashing import sha256_hex
 
@@ -80,6 +84,7 @@ async def backup(
         raise BadInput(
             f"the copy at {target.where} holds {', '.join(unknown)}: a newer version made it; nothing was added"
         )
+    await _heed_the_auditor(bus)
     heads = [await _head(bus, kind) for kind in COPIED if kind.stream in streams]
     for head in heads:
         await _check_continues(bus, target, head, before.stream(head.kind.stream) if before else None)
@@ -129,6 +134,14 @@ async def _head(bus: Bus, kind: Kind) -> Head:
     return head
 
 
+async def _heed_the_auditor(bus: Bus) -> None:
+    """What is in a copy already is not read again; the auditor reads the whole log, and says what it found."""
+    there = await bus.last("AUDIT", FINDING)
+    found = msgspec.json.decode(there.data, type=Finding) if there is not None else None
+    if found is not None and not found.ok:
+        raise LogDamaged(f"nothing was copied: the auditor {found.words}")
+
+
 def _damaged(stream: str, what: str) -> str:
     return (
         f"{stream} {what}: the log is damaged and was not copied; copies made before are as they were, "
@@ -173,7 +186,7 @@ async def _copy(
             here = leaf(stored)
             chain, last_leaf, seq, messages = chain_hash(chain, here), here.hex(), stored.seq, messages + 1
             waiting.append(stored)
-            size += len(stored.data) + 256
+            size += len(stored.data) + len(stored.subject) + 256
             if size >= FILE_BYTES or len(waiting) >= FILE_MESSAGES:
                 added.append(await asyncio.to_thread(_write, target, name, waiting))
                 waiting, size = [], 0

@@ -16,8 +16,8 @@ from domain.errors import SluiceError
 #: A file is closed at this many bytes before compression or this many messages, whichever comes first.
 FILE_BYTES = 16 * 1024**2
 FILE_MESSAGES = 50_000
-#: No file of ours grows beyond it: one message, at most 8 MiB, may go beyond FILE_BYTES.
-_MOST = 2 * FILE_BYTES + FILE_MESSAGES * 4096
+#: No file of ours grows beyond it: the last message, at most 8 MiB, may go beyond FILE_BYTES, and there are the lines.
+_MOST = 4 * FILE_BYTES
 
 
 class CopyDamaged(SluiceError):

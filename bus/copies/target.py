@@ -41,7 +41,7 @@ def open_target(where: str) -> Target:
         raise BadInput(f"{scheme}:// needs a package that is not installed ({e}){extra}") from e
     except ValueError as e:
         raise BadInput(f"{where!r} is neither a folder nor an object store that fsspec knows: {e}") from e
-    return ObjectTarget(fs, where, path.strip("/"))
+    return ObjectTarget(fs, where, str(fs._strip_protocol(where)).rstrip("/"))
 
 
 class FolderTarget:
