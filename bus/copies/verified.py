@@ -10,6 +10,7 @@ from bus.copies.sealed import auditor_key, openings_in, seals_in
 from bus.copies.target import Target
 from bus.seals.files import read_seals
 from bus.seals.keys import read_public
+from bus.seals.seal import SignedSeal
 from bus.seals.sealed import Problem, Sealed, merge, order
 from bus.seals.verify import Report, Verifier
 from domain.errors import BadInput
@@ -36,13 +37,14 @@ def inspect_copy(
         notes.append(
             "checked with the key that the copy brings along; name one that you have from elsewhere with --key"
         )
+    openings = openings_in(target, manifest)
     if seals_file is not None:
         kept = read_seals(seals_file)
-        reached = [s for s in kept if s.seal.last_seq <= events.last]
+        reached = [s for s in kept if not _later(s, max([1, *(o.epoch for o in openings)]), events.last)]
         seals, problems = merge(seals, reached, key)
         if len(reached) < len(kept):
-            notes.append(f"{len(kept) - len(reached)} seals of the file cover events that the copy does not reach")
-    sealed = Sealed(seals, openings_in(target, manifest), key, None, events.created)
+            notes.append(f"{len(kept) - len(reached)} seals of the file were made later than the copy")
+    sealed = Sealed(seals, openings, key, None, events.created)
     sealed.problems += problems
     sealed.notes += notes
     verifier = Verifier(sealed)
@@ -51,3 +53,9 @@ def inspect_copy(
         verifier.feed(batch)
         progress(verifier.seq, events.last)
     return verifier.finish(events.last)
+
+
+def _later(signed: SignedSeal, epoch: int, last: int) -> bool:
+    """Over events that the copy does not reach, or after a restore that it knows nothing of."""
+    seal = signed.seal
+    return seal.epoch > epoch or (seal.epoch == epoch and seal.last_seq > last)
