@@ -8,6 +8,7 @@ import pytest
 from bus.accounts import load_accounts, public_key
 from bus.answers import ApiError, Refused, SubjectTaken, for_now, raise_for
 from bus.cluster import Node, check_nodes, grown_url, new_plan, parse_node, read_plan, write_node, write_plan
+from bus.rights import is_served
 from bus.server import find_server
 from bus.settings import StateDir
 from bus.streams import in_memory, stream_specs
@@ -128,3 +129,10 @@ def test_on_three_nodes_everything_has_three_copies_on_disk() -> None:
     assert {s.config.num_replicas for s in specs} == {3}
     assert {s.config.storage.value for s in specs if s.config.storage} == {"file"}
     assert [s.config.name for s in specs if in_memory(s)] == ["KV_PRESENCE", "KV_LEASE"]
+
+
+def test_the_set_up_user_is_never_told_that_it_lacks_a_service() -> None:
+    """A server that has not come up yet answers "no responders" too: that is a reason to ask again, not a matter of rights."""
+    assert is_served("setup", "$JS.API.STREAM.RESTORE.EVENTS")
+    assert is_served("web", "sluice.api.STREAM.INFO.EVENTS")
+    assert not is_served("web", "sluice.api.STREAM.RESTORE.EVENTS")
