@@ -164,6 +164,7 @@ def test_a_file_may_size_its_trades_by_what_lies_before_them(
     assert "when, and only when" in refused(sluice(instance, "backtest", str(path), "--dataset", "test_X-USD_5m"), 2)
 
 
+@pytest.mark.slow
 def test_strategies_that_everybody_knows_are_backtested_and_compared(instance: Path) -> None:
     where = ("--dataset", "test_X-USD_5m", "--range", "fitness")
     alone = answer(instance, "backtest", "rsi-momentum", *where)

@@ -103,6 +103,7 @@ async def fill_the_store(state: Path) -> None:
         await bus.close()
 
 
+@pytest.mark.slow
 def test_a_full_store_is_said_and_nothing_is_registered(tmp_path: Path) -> None:
     state = tmp_path / "state"
     state.mkdir()

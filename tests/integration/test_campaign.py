@@ -28,6 +28,7 @@ async def test_eight_of_eight_units_validate_at_distinct_slots_with_the_digest_o
     instance.assert_all_alive()
 
 
+@pytest.mark.slow
 async def test_the_same_seed_on_other_machines_gives_the_same_digest_and_another_seed_another(
     instance: Instance, mine: Mine
 ) -> None:

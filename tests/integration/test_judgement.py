@@ -1,6 +1,7 @@
 """A campaign with null repetitions, from the queue to what is said about luck, with real agents on a real server."""
 
 import msgspec
+import pytest
 
 from bus import events as ev
 from bus.campaigns import request_campaign
@@ -64,6 +65,7 @@ async def test_a_campaign_with_nulls_is_judged_once_with_every_figure(instance: 
     instance.assert_all_alive()
 
 
+@pytest.mark.slow
 async def test_mining_what_is_a_hold_out_to_others_counts_as_a_look(instance: Instance, mine: Mine) -> None:
     instance.miners(2)
     whole, _ = await mine.mine(1)

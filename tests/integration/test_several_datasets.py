@@ -88,6 +88,7 @@ async def _judged_on_the_first_alone(mine: Mine, campaign: str, finds: int) -> N
     assert words[1].endswith("on kraken ETH/USD 1h; all figures of this judgement are of kraken BTC/USD 1h alone.")
 
 
+@pytest.mark.slow
 async def test_what_was_tried_on_two_datasets_counts_on_the_second_one_too(instance: Instance, mine: Mine) -> None:
     await registered(instance, mine.bus, FURTHER)
     instance.miners(2)
