@@ -73,6 +73,13 @@ class Presence(msgspec.Struct, frozen=True):
     quiet_s: float = 0.0
 
 
+#: What a person can do about a log that is not what was sealed, or that lacks events.
+DAMAGED_DO = (
+    "`sluice audit verify` lists all that differs; put the server's files back as they were, or restore a copy with "
+    "`sluice restore`"
+)
+
+
 class Finding(msgspec.Struct, frozen=True):
     """What the auditor last found, on `audit.finding`: `ok`, or the first problem and what to do about it, in words."""
 

@@ -5,6 +5,7 @@ from bus.envelope import make_event, now_rfc3339
 from bus.events import EpochOpened
 from bus.seals.common import Common
 from bus.seals.reading import read_openings
+from bus.seals.seal import epoch_of
 from domain.hashing import derived_id
 
 
@@ -15,7 +16,7 @@ async def open_epoch(bus: Bus, common: Common, source: str, by: str, sealed: int
 
     Without it the auditor and the projector would halt: a log that was made at another time is another log.
     """
-    number = max([sealed, *(o.epoch for o in await read_openings(bus))]) + 1
+    number = max(sealed, epoch_of(await read_openings(bus))) + 1
     opened = EpochOpened(number, common.seq, common.chain, source, by)
     event = make_event(
         opened,

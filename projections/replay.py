@@ -2,14 +2,13 @@
 
 import asyncio
 import logging
-import time
 from collections.abc import Callable
 from pathlib import Path
 
 import msgspec
 
+from bus.bounded import read_whole
 from bus.client import Bus, Stored
-from bus.tail import Tail
 from domain.errors import BadInput, Unreachable
 from projections import files
 from projections.digest import digests
@@ -19,7 +18,6 @@ from projections.store import ViewStore
 
 log = logging.getLogger("sluice.views")
 BATCH = 1000
-PATIENCE_S = 30.0
 Progress = Callable[[int, int], None]
 
 
@@ -95,21 +93,11 @@ async def _follow(
     bus: Bus, store: ViewStore, target: int, progress: Progress | None, snapshots: Snapshots | None
 ) -> None:
     """Apply up to `target` through an ordered reader, nearly twice as fast as direct gets."""
-    tail = Tail(bus, "EVENTS", store.position.seq, batch=BATCH)
-    heard = time.monotonic()
-    try:
-        while store.position.seq < target:
-            batch = [stored for stored in await tail.next(1.0) if stored.seq <= target]
-            for start in range(0, len(batch), BATCH):
-                await asyncio.to_thread(_apply, store, batch[start : start + BATCH], snapshots)
-                if progress is not None:
-                    progress(store.position.seq, target)
-            if batch:
-                heard = time.monotonic()
-            elif time.monotonic() - heard > PATIENCE_S:
-                raise Unreachable(f"the log stopped answering at {store.position.seq} of {target}")
-    finally:
-        await tail.close()
+    async for batch in read_whole(bus, "EVENTS", store.position.seq + 1, target):
+        for start in range(0, len(batch), BATCH):
+            await asyncio.to_thread(_apply, store, batch[start : start + BATCH], snapshots)
+            if progress is not None:
+                progress(store.position.seq, target)
 
 
 def _apply(store: ViewStore, batch: list[Stored], snapshots: Snapshots | None) -> None:

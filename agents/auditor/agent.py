@@ -8,7 +8,7 @@ from contextlib import suppress
 import msgspec
 
 from agents.auditor.check import Check, whole
-from agents.auditor.decide import Doubt, cut_short, due, epoch_of, finding, lacking, words
+from agents.auditor.decide import Doubt, cut_short, due, finding, lacking, words
 from agents.auditor.outside import Outside, Webhook
 from bus import subjects
 from bus.chain import GENESIS, chain_hash, leaf_hash
@@ -18,7 +18,7 @@ from bus.lease import Lease
 from bus.messages import Finding
 from bus.runtime import Context
 from bus.seals.reading import STREAM, nothing_left, read_audit, read_openings, read_records
-from bus.seals.seal import Opening, SignedSeal, is_opening, make_seal
+from bus.seals.seal import Opening, SignedSeal, epoch_of, is_opening, make_seal
 from bus.seals.sealed import Problem, Sealed, agrees, merge
 from bus.seals.tree import HASH_BYTES, CompactRange
 from bus.seals.verify import Record, record_of

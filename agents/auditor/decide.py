@@ -2,15 +2,10 @@
 
 from collections.abc import Sequence
 
-from bus.messages import Finding
-from bus.seals.seal import Opening, SignedSeal
+from bus.messages import DAMAGED_DO, Finding
+from bus.seals.seal import SignedSeal
 from bus.seals.sealed import Problem
 from domain.errors import SluiceError
-
-DO = (
-    "`sluice audit verify` lists all that differs; put the server's files back as they were, or restore a copy with "
-    "`sluice restore`"
-)
 
 
 class Doubt(SluiceError):
@@ -24,10 +19,6 @@ class Doubt(SluiceError):
 def due(pending: int, since_s: float, seal_events: int, seal_s: float) -> bool:
     """Seal `pending` events, the first of which came `since_s` seconds ago?"""
     return pending >= seal_events or (pending > 0 and since_s >= seal_s)
-
-
-def epoch_of(openings: Sequence[Opening]) -> int:
-    return max([1, *(o.epoch for o in openings)])
 
 
 def lacking(have: Sequence[SignedSeal], wanted: Sequence[SignedSeal]) -> list[SignedSeal]:
@@ -48,4 +39,4 @@ def finding(problem: Problem, time: str) -> Finding:
 
 
 def words(problem: Problem) -> str:
-    return f"halted: the log is damaged or was altered at event {problem.seq} ({problem.kind}): {problem.detail}; {DO}"
+    return f"halted: the log is damaged or was altered at event {problem.seq} ({problem.kind}): {problem.detail}; {DAMAGED_DO}"

@@ -20,6 +20,7 @@ from bus.messages import Finding
 from bus.parking import park
 from bus.runtime import Context
 from bus.seals.reading import first_gone, nothing_left, read_openings
+from bus.seals.seal import epoch_of
 from bus.tail import Tail
 from domain.errors import SluiceError, Unreachable
 from projections import files
@@ -141,7 +142,7 @@ class Projector:
         seq = store.position.seq
         there = await self.bus.get(STREAM, seq) if 0 < seq <= last else None
         openings = await read_openings(self.bus)
-        epoch = max([1, *(o.epoch for o in openings)])
+        epoch = epoch_of(openings)
         if why := doubt(store.position, created, last, there):
             if epoch <= store.epoch:
                 raise Broken(other(why))

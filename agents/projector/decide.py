@@ -1,11 +1,7 @@
 """What the projector says when the log is not whole, or not the one that the read models are of: pure."""
 
+from bus.messages import DAMAGED_DO
 from domain.errors import SluiceError
-
-DO = (
-    "`sluice audit verify` lists all that differs; put the server's files back as they were, or restore a copy with "
-    "`sluice restore`"
-)
 
 
 class Broken(SluiceError):
@@ -15,12 +11,12 @@ class Broken(SluiceError):
 def gone(first: int, count: int = 1) -> str:
     """Words for a log that lacks events."""
     what = f"event {first} is" if count == 1 else f"{count} events, the first of them {first}, are"
-    return f"halted: {what} gone from the log or cannot be read; the read models stay as they are; {DO}"
+    return f"halted: {what} gone from the log or cannot be read; the read models stay as they are; {DAMAGED_DO}"
 
 
 def other(why: str) -> str:
     """Words for a log that is not the one that the read models are of."""
     return (
-        f"halted: {why}; the read models stay as they are; {DO}; if this log is the right one, stop, delete "
+        f"halted: {why}; the read models stay as they are; {DAMAGED_DO}; if this log is the right one, stop, delete "
         "views.sqlite and start again"
     )

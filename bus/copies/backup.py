@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from bus.bounded import read_until
+from bus.bounded import read_until, rfc3339
 from bus.chain import GENESIS, chain_hash
 from bus.client import Bus, Stored
 from bus.copies.manifest import (
@@ -185,7 +185,7 @@ async def _copy(
                 raise LogDamaged(_damaged(name, f"lacks {seq + 1} to {stored.seq - 1}"))
             here = leaf(stored)
             chain, last_leaf, seq, messages = chain_hash(chain, here), here.hex(), stored.seq, messages + 1
-            waiting.append(stored)
+            waiting.append(stored._replace(time=rfc3339(stored.time)))
             size += len(stored.data) + len(stored.subject) + 256
             if size >= FILE_BYTES or len(waiting) >= FILE_MESSAGES:
                 added.append(await asyncio.to_thread(_write, target, name, waiting))

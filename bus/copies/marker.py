@@ -1,6 +1,5 @@
 """`DIR/restoring.json`: a restore into this state is under way or was cut short, so that nobody takes its log for whole."""
 
-import os
 import shutil
 from pathlib import Path
 
@@ -8,6 +7,7 @@ import msgspec
 import psutil
 
 from bus.accounts import write_private
+from bus.copies.target import sync_folder
 from bus.processes import Proc, Process, start_of
 from bus.settings import StateDir
 from domain.errors import BadInput, SluiceError
@@ -50,7 +50,7 @@ def begin(state: StateDir, source: str, now: str) -> None:
                 "Restore into another --state, or move this one away"
             )
     write_private(state.restoring, msgspec.json.encode(_Marker(source, now)))
-    _sync(state)
+    sync_folder(state.root)
     for process in _servers_left(state):
         process.kill()
         process.wait(10.0)
@@ -65,7 +65,7 @@ def _derived(state: StateDir) -> tuple[Path, ...]:
 
 def finish(state: StateDir) -> None:
     state.restoring.unlink()
-    _sync(state)
+    sync_folder(state.root)
 
 
 def _servers_left(state: StateDir) -> list[Process]:
@@ -75,12 +75,3 @@ def _servers_left(state: StateDir) -> list[Process]:
         if (p.info["cmdline"] or [])[-2:] == ["-c", str(state.server_conf)]:
             found.append(Process(Proc("nats-server", p.pid, start_of(p.pid))))
     return found
-
-
-def _sync(state: StateDir) -> None:
-    if os.name != "nt":
-        folder = os.open(state.root, os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)

@@ -14,7 +14,7 @@ from bus.copies.target import Target
 from bus.seals.common import CommonFinder
 from bus.seals.files import LeafFile, Places, read_seals
 from bus.seals.keys import key_id, make_or_read_key, parse_public
-from bus.seals.seal import Opening, SignedSeal, decode_seal, is_opening, opening_at
+from bus.seals.seal import Opening, SignedSeal, decode_seal, epoch_of, is_opening, opening_at
 from bus.seals.verify import record_of
 from bus.subjects import FINDING
 from domain.errors import BadInput
@@ -34,7 +34,7 @@ class Before(NamedTuple):
     @property
     def epoch(self) -> int:
         """The one that begins now."""
-        return 1 + max([1, *(o.epoch for o in self.openings), *(s.seal.epoch for s in self.seals)])
+        return 1 + max([epoch_of(self.openings), *(s.seal.epoch for s in self.seals)])
 
 
 def auditor_key(manifest: Manifest, where: str) -> Ed25519PublicKey | None:

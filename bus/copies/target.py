@@ -9,6 +9,17 @@ from domain.errors import BadInput, Unreachable
 _PART = ".part"
 
 
+def sync_folder(folder: Path) -> None:
+    """Make what was made or renamed in it survive a power loss; Windows has no such call and needs none."""
+    if os.name == "nt":
+        return
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
 class Target(Protocol):
     """`where` as a person wrote it; names are relative, with `/`. All calls block."""
 
@@ -66,12 +77,7 @@ class FolderTarget:
                 out.flush()
                 os.fsync(out.fileno())
             part.replace(path)
-            if os.name != "nt":
-                folder = os.open(path.parent, os.O_RDONLY)
-                try:
-                    os.fsync(folder)
-                finally:
-                    os.close(folder)
+            sync_folder(path.parent)
         except OSError as e:
             raise Unreachable(f"{path} cannot be written: {e.strerror or e}") from e
 

@@ -10,7 +10,7 @@ from bus.copies.sealed import auditor_key, openings_in, seals_in
 from bus.copies.target import Target
 from bus.seals.files import read_seals
 from bus.seals.keys import read_public
-from bus.seals.seal import SignedSeal
+from bus.seals.seal import SignedSeal, epoch_of
 from bus.seals.sealed import Problem, Sealed, merge, order
 from bus.seals.verify import Report, Verifier
 from domain.errors import BadInput
@@ -40,7 +40,7 @@ def inspect_copy(
     openings = openings_in(target, manifest)
     if seals_file is not None:
         kept = read_seals(seals_file)
-        reached = [s for s in kept if not _later(s, max([1, *(o.epoch for o in openings)]), events.last)]
+        reached = [s for s in kept if not _later(s, epoch_of(openings), events.last)]
         seals, problems = merge(seals, reached, key)
         if len(reached) < len(kept):
             notes.append(f"{len(kept) - len(reached)} seals of the file were made later than the copy")

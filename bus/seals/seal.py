@@ -106,6 +106,11 @@ class Opening(msgspec.Struct, frozen=True):
     chain: str
 
 
+def epoch_of(openings: Sequence[Opening]) -> int:
+    """The epoch that a log with these openings is in; the first one needs none."""
+    return max([1, *(o.epoch for o in openings)])
+
+
 def opening_at(seq: int, payload: bytes) -> Opening | None:
     """What an event under OPENED_FILTER says; None when it is none (whoever reads events parks it)."""
     try:

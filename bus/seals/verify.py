@@ -7,6 +7,7 @@ import msgspec
 
 from bus.chain import ID_HEADER, chain_hash, leaf_hash
 from bus.client import Stored
+from bus.seals.seal import epoch_of
 from bus.seals.sealed import Problem, Sealed, agrees
 from bus.seals.tree import HASH_BYTES
 
@@ -204,7 +205,7 @@ class Verifier:
         problems.sort(key=lambda p: p.seq)
         first = problems[0].seq if problems else s.through + 1
         through = max((x.seal.last_seq for x in s.bound if x.seal.last_seq < first), default=0)
-        epoch = max([1, *(o.epoch for o in s.openings)])
+        epoch = epoch_of(s.openings)
         return Report(
             not problems, self._events, through, problems[:MOST], s.count, len(s.superseded), epoch,
             max(0, len(problems) - MOST), s.notes,

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from bus.bounded import read_until
+from bus.bounded import read_until, rfc3339
 from bus.client import Bus, Stored
 from bus.envelope import decode_event
 from bus.records import event_filter
@@ -93,18 +93,18 @@ def _row(stored: Stored) -> tuple[Any, ...]:
     try:
         e = decode_event(stored.data)
     except BadInput:
-        return (stored.seq, _time(stored.time, stored.time), "malformed", stored.subject, "", "", "", "", 0, None)
+        return (stored.seq, _time("", stored.time), "malformed", stored.subject, "", "", "", "", 0, None)
     when = _time(e.time, stored.time)
     ids = (e.source, e.id, e.correlationid, e.causationid)
     return (stored.seq, when, e.type, e.subject, *ids, e.schemaver, bytes(e.data).decode(errors="replace"))
 
 
-def _time(said: str, stored: str) -> datetime:
+def _time(said: str, stored_ns: str) -> datetime:
     """The event's own time; the server's where that is none."""
     try:
         time = datetime.fromisoformat(said)
     except ValueError:
-        time = datetime.fromisoformat(stored)
+        time = datetime.fromisoformat(rfc3339(stored_ns))
     return time if time.tzinfo else time.replace(tzinfo=UTC)
 
 

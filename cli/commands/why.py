@@ -10,8 +10,8 @@ from rich.console import Console
 from rich.text import Text
 from rich.tree import Tree
 
+from bus.bounded import skim
 from bus.settings import StateDir
-from bus.skim import skim
 from cli import common
 from domain.errors import BadInput, Unreachable
 from projections import files, queries

@@ -12,9 +12,9 @@ import msgspec
 import pytest
 
 from bus import events as ev
+from bus.bounded import skim
 from bus.processes import this_process
 from bus.run_file import RunFile, write_run_file
-from bus.skim import skim
 from kernels.version import lane
 from projections.lineage.resolve import resolve
 from projections.lineage.walk import Lineage, Why
