@@ -36,8 +36,8 @@ class Case(NamedTuple):
     bare: Callable[[int], Awaitable[Any]]
 
 
-def run(quick: bool = False) -> list[dict[str, Any]]:
-    return asyncio.run(_run(3 if quick else ROUNDS, 20_000 if quick else CONSUMED))
+def run(quick: bool = False, rounds: int = 0, consumed: int = 0) -> list[dict[str, Any]]:
+    return asyncio.run(_run(rounds or (3 if quick else ROUNDS), consumed or (20_000 if quick else CONSUMED)))
 
 
 async def _run(rounds: int, consumed: int) -> list[dict[str, Any]]:

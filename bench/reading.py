@@ -2,6 +2,7 @@
 
 import asyncio
 import itertools
+import secrets
 from collections.abc import Sequence
 
 import msgspec
@@ -15,8 +16,13 @@ BATCH = 1_000
 
 async def _consumer(nc: Client, api: str, stream: str) -> str:
     """An ephemeral consumer from the first message on that wants no acknowledgement; its name."""
+    # Named, as ours are: rights are given on the subject that carries the name.
     config = ConsumerConfig(
-        ack_policy=AckPolicy.NONE, deliver_policy=DeliverPolicy.ALL, mem_storage=True, inactive_threshold=60.0
+        name=f"bench-{secrets.token_hex(8)}",
+        ack_policy=AckPolicy.NONE,
+        deliver_policy=DeliverPolicy.ALL,
+        mem_storage=True,
+        inactive_threshold=60.0,
     )
     info = await nc.jetstream(prefix=api).add_consumer(stream, config)
     return info.name

@@ -29,16 +29,17 @@ EVENTS, QUICK, BATCH = 1_000_000, 100_000, 500
 REBUILD_PER_S, JUMP_S, JUMPS, ROUNDS = 50_000, 2.0, 9, 3
 
 
-def run(quick: bool = False, events: int = 0) -> list[dict[str, Any]]:
-    return asyncio.run(_run(events or (QUICK if quick else EVENTS)))
+def run(quick: bool = False, events: int = 0, searches: int = made_log.UNITS) -> list[dict[str, Any]]:
+    """`searches`: how many run here to fill the log with what they found."""
+    return asyncio.run(_run(events or (QUICK if quick else EVENTS), searches))
 
 
-async def _run(events: int) -> list[dict[str, Any]]:
+async def _run(events: int, searches: int) -> list[dict[str, Any]]:
     async with log_server() as server:
         bus = await server.bus()
         with tempfile.TemporaryDirectory(prefix="sluice-bench-") as folder:
             try:
-                size = await _write(bus, events)
+                size = await _write(bus, events, searches)
                 rows = await _reading(server, bus, events, size)
                 rows += await _rebuilding(bus, Path(folder), events, rows[0]["figure"])
                 rows += await _jumping(bus, Path(folder), events)
@@ -56,9 +57,9 @@ def _row(case: str, events: int, figure: float, unit: str, baseline: float | Non
     }  # fmt: skip
 
 
-async def _write(bus: Bus, events: int) -> int:
+async def _write(bus: Bus, events: int, searches: int) -> int:
     """The log, and how many bytes its events have."""
-    source = made_log.MadeLog(*made_log.outcomes()).events()
+    source = made_log.MadeLog(*made_log.outcomes(searches)).events()
     size = left = 0
     left = events
     while left:
