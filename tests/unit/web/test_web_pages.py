@@ -286,7 +286,7 @@ async def test_an_agent_that_halted_at_a_damaged_log_is_told_everywhere(services
         for path in ("/", "/workers", "/campaigns", "/campaigns/new", "/campaigns/c1", "/strategies"):
             html = (await client.get(path)).text
             assert 'role="alert"' in html, path
-            assert "projector has halted. Event 45 is gone" in text_of(html)
+            assert "Projector has halted. Event 45 is gone" in text_of(html)
         ready = await client.get("/health/ready")
         assert (ready.status_code, ready.json()["halted"]) == (503, ["projector"])
         agent = (await client.get("/api/status")).json()["agents"][1]
