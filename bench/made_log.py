@@ -114,11 +114,11 @@ class MadeLog:
             slot = str(replica + 1)
             data = ev.ReplicaAnswered(
                 id, replica, "box", slot, f"box.{slot}", self._seq, "a" * 64, True, outcome.evaluated, outcome.generations,
-                1.25, finds[0],
+                1.25, finds[0].objective,
             )  # fmt: skip
             step = [self._event(data, unit, "validator", id, cause)]
             if replica == 0 and finds[0].enough_trades:
-                step.append(self._strategy(ev.StrategyDiscovered, finds[0], spec, id, unit, step[0].id))
+                step.append(self._strategy(ev.StrategyDiscovered, finds[0], finds[0], spec, id, unit, step[0].id))
             yield step
         validated = ev.UnitValidated(
             id, index, "a" * 64, "slot", ("box.1", "box.2"), (), outcome.evaluated, outcome.tried_sha256, finds, None,
@@ -127,15 +127,15 @@ class MadeLog:
         step = [self._event(validated, unit, "validator", id, cause)]
         for n, find in enumerate(finds):
             if n or not find.enough_trades:
-                step.append(self._strategy(ev.StrategyDiscovered, find, spec, id, unit, step[0].id))
-            step.append(self._strategy(ev.StrategyValidated, find, spec, id, unit, step[0].id))
+                step.append(self._strategy(ev.StrategyDiscovered, find, None, spec, id, unit, step[0].id))
+            step.append(self._strategy(ev.StrategyValidated, find, None, spec, id, unit, step[0].id))
         yield step
 
     def _strategy(
-        self, kind: type[ev.StrategyDiscovered] | type[ev.StrategyValidated], find: Find, spec: CampaignSpec, id: str,
-        unit: str, cause: str,
+        self, kind: type[ev.StrategyDiscovered] | type[ev.StrategyValidated], find: Find, whole: Find | None,
+        spec: CampaignSpec, id: str, unit: str, cause: str,
     ) -> Event:  # fmt: skip
-        data = kind(find.genome, find.genome_id, spec.search, find, id, unit)
+        data = kind(find.genome, find.genome_id, spec.search, whole, id, unit)
         return self._event(data, strategy_id(find.genome_id, spec.search), "validator", id, cause)
 
     def _new(self, find: Find) -> Find:

@@ -146,7 +146,7 @@ class ReplicaReleased(EventData, frozen=True):
 
 
 class ReplicaAnswered(EventData, frozen=True):
-    """A result was stored; `best` is not validated by anybody.
+    """A result was stored; `best_objective` is of its best find and not validated by anybody, null when nothing was found.
 
     `counts` is false for a second answer of one owner, one not asked for, and one that cannot be read (digest empty).
     """
@@ -162,7 +162,7 @@ class ReplicaAnswered(EventData, frozen=True):
     evaluated: int
     generations: int
     seconds: float
-    best: Find | None
+    best_objective: float | None
 
 
 class ReplicaRequested(EventData, frozen=True):
@@ -215,23 +215,25 @@ class UnitParked(EventData, frozen=True):
 
 
 class StrategyDiscovered(EventData, frozen=True):
-    """First seen in an answer that nobody has confirmed yet."""
+    """First seen. `find`: as an answer had it that nobody has confirmed yet; null when the verdict of `unit`, which lies
+    before it in the log, has it."""
 
     genome: Genome
     genome_id: str
     search: SearchSpec
-    find: Find
+    find: Find | None
     campaign: str
     unit: str
 
 
 class StrategyValidated(EventData, frozen=True):
-    """Bit-equal at distinct owners and by the reference; says nothing yet about the future."""
+    """Bit-equal at distinct owners and by the reference; says nothing yet about the future. `find`: null when the verdict of
+    `unit`, which lies before it in the log, has it."""
 
     genome: Genome
     genome_id: str
     search: SearchSpec
-    find: Find
+    find: Find | None
     campaign: str
     unit: str
 
@@ -321,13 +323,13 @@ REGISTRY: dict[str, EventType] = {
     "mining.queue.replica_withheld": EventType(ReplicaWithheld, 1),
     "mining.unit.replica_claimed": EventType(ReplicaClaimed, 1),
     "mining.unit.replica_released": EventType(ReplicaReleased, 1),
-    "mining.unit.replica_answered": EventType(ReplicaAnswered, 1),
+    "mining.unit.replica_answered": EventType(ReplicaAnswered, 2),
     "mining.unit.replica_requested": EventType(ReplicaRequested, 1),
     "mining.unit.validated": EventType(UnitValidated, 1),
     "mining.unit.inconclusive": EventType(UnitInconclusive, 1),
     "mining.unit.parked": EventType(UnitParked, 1),
-    "strategy.strategy.discovered": EventType(StrategyDiscovered, 1),
-    "strategy.strategy.validated": EventType(StrategyValidated, 1),
+    "strategy.strategy.discovered": EventType(StrategyDiscovered, 2),
+    "strategy.strategy.validated": EventType(StrategyValidated, 2),
     "ops.agent.started": EventType(AgentStarted, 1),
     "ops.agent.stopped": EventType(AgentStopped, 2),
     "ops.agent.stalled": EventType(AgentStalled, 1),

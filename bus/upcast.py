@@ -33,6 +33,10 @@ def split(field: str, parts: Callable[[Any], Fields]) -> Upcaster:
     return lambda old: {n: v for n, v in _having(old, field).items() if n != field} | parts(old[field])
 
 
+def _best_objective(find: Any) -> Fields:
+    return {"best_objective": None if find is None else find["objective"]}
+
+
 def _having(old: Fields, *names: str) -> Fields:
     missing = [n for n in names if n not in old]
     if missing:
@@ -44,6 +48,11 @@ def _having(old: Fields, *names: str) -> Fields:
 UPCASTERS: dict[tuple[str, int], Upcaster] = {
     # Version 1 had seen every end; since version 2 `exit` may also be null. What it did say means the same.
     ("ops.agent.stopped", 1): added(),
+    # Version 1 had the best find whole, which the strategy's own event or the verdict has too.
+    ("mining.unit.replica_answered", 1): split("best", _best_objective),
+    # Since version 2 `find` may also be null.
+    ("strategy.strategy.discovered", 1): added(),
+    ("strategy.strategy.validated", 1): added(),
 }
 
 

@@ -35,7 +35,9 @@ class _Memory:
         self._known: dict[bytes, Any] = {}
 
     def value(self, raw: msgspec.Raw) -> Any:
-        key = bytes(raw)
+        return self.of_bytes(bytes(raw))
+
+    def of_bytes(self, key: bytes) -> Any:
         found = self._known.get(key)
         if found is None:
             found = self._decode(key)
@@ -49,6 +51,11 @@ class _Memory:
 
     def values(self, raws: tuple[msgspec.Raw, ...]) -> Any:
         return tuple([self.value(raw) for raw in raws])
+
+
+def find_of(text: str) -> Find:
+    """A find from its canonical JSON, which the event that brought it mostly had too."""
+    return typing.cast(Find, _MEMORIES[Find].of_bytes(text.encode()))
 
 
 _MEMORIES = {kind: _Memory(kind, most) for kind, most in _REPEATED.items()}

@@ -86,11 +86,12 @@ def _generations(spec: CampaignSpec, answers: list[Answer]) -> float:
     return max(1.0, statistics.fmean(min(wanted, g) for g in ran))
 
 
-def _find_bytes(con: sqlite3.Connection) -> float | None:
-    """Mean size of a find with its genome and search, over the latest strategies."""
-    sql = "SELECT avg(n) FROM (SELECT length(find) + length(search) + length(genome) AS n FROM strategies LIMIT 50)"
-    value = con.execute(sql).fetchone()[0]
-    return float(value) if value is not None else None
+def _find_bytes(con: sqlite3.Connection) -> tuple[float, float] | None:
+    """Mean sizes of a find and of what else a strategy's event says, over some of them."""
+    find = con.execute("SELECT avg(length(find)) FROM (SELECT find FROM finds LIMIT 50)").fetchone()[0]
+    about = "SELECT avg(n) FROM (SELECT length(search) + length(genome) AS n FROM strategies LIMIT 50)"
+    rest = con.execute(about).fetchone()[0]
+    return (float(find), float(rest)) if find is not None and rest is not None else None
 
 
 def estimate(con: sqlite3.Connection, spec: CampaignSpec, miners: int, campaigns: int = 1) -> Estimate:
@@ -106,8 +107,10 @@ def estimate(con: sqlite3.Connection, spec: CampaignSpec, miners: int, campaigns
     size = _find_bytes(con)
     stored = None
     if size is not None:
-        # Every replica's answer holds the finds, the verdict holds them again, and so does each strategy's event.
-        finds = spec.search.top * size * (spec.replicas + 2)
+        # Every replica's answer holds the finds, the verdict holds them again, the first answer's best is written once
+        # more; two events a strategy say what it is.
+        find, about = size
+        finds = find + spec.search.top * (find * (spec.replicas + 1) + 2 * about)
         hashes = 0 if spec.search.method == "sweep" else trials * _HASH_BYTES
-        stored = round(hashes + units * (_UNIT_BYTES + spec.replicas * (_REPLICA_BYTES + size) + finds))
+        stored = round(hashes + units * (_UNIT_BYTES + spec.replicas * _REPLICA_BYTES + finds))
     return Estimate(trials, work_s, work_s / max(1, miners), stored, len(answers), same, miners)

@@ -1,8 +1,10 @@
-"""What was measured of a validated strategy: one row for each search and kernel that found it, whatever came first."""
+"""What was measured of a validated strategy: one row for each search and kernel that found it, whatever came first.
+
+The find is that of `unit` in `finds`.
+"""
 
 from bus.events import StrategyValidated
 from domain.hashing import content_hash
-from projections.decoding import canonical_text
 from projections.schema import Fact, Put, ReadModel, Table, View, outcome, trace, words
 from projections.strategies import checked_id
 
@@ -10,7 +12,7 @@ TABLE = Table(
     "evidence",
     ("strategy", "search_id", "lane"),
     (
-        *outcome("text", "strategy", "search_id", "lane", "dataset", "find"),
+        *outcome("text", "strategy", "search_id", "lane", "dataset", "genome_id"),
         *trace("text", "campaign", "unit", "time"),
         *trace("int", "seq"),
     ),
@@ -31,7 +33,7 @@ def _validated(view: View, seq: int, event: Fact) -> list[Put]:
             key,
             {
                 "dataset": d.search.dataset,
-                "find": canonical_text(d.find),
+                "genome_id": d.genome_id,
                 "campaign": d.campaign,
                 "unit": d.unit,
                 "time": event.time,

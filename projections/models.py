@@ -2,11 +2,11 @@
 
 from bus.events import REGISTRY
 from domain.hashing import content_hash
-from projections import agents, campaigns, datasets, evidence, gathered, replicas, strategies, units
+from projections import agents, campaigns, datasets, evidence, finds, gathered, replicas, strategies, units
 from projections.schema import ReadModel, Table, trace
 
 #: Raised whenever a handler gives other rows, or the position another chain, for the same events.
-VERSION = 2
+VERSION = 3
 
 #: Events that no read model could take. Their reasons depend on the program's version, so they are kept outside.
 REJECTED = Table(
@@ -18,6 +18,7 @@ MODELS: tuple[ReadModel, ...] = (
     campaigns.MODEL,
     units.MODEL,
     gathered.MODEL,
+    finds.MODEL,
     replicas.MODEL,
     strategies.MODEL,
     evidence.MODEL,

@@ -22,13 +22,19 @@ _COLUMN = {"walk_forward": "walk_forward_return", "fitness": "fitness_return"}
 #: Trials on the same candles, of all campaigns and not only of the one that found it: the distinct genomes of finished
 #: ones, and what the validated units of running ones evaluated. A genome tried by two campaigns counts twice.
 _SELECT = (
-    "SELECT s.*, (SELECT nullif(sum(CASE WHEN k.state = 'finished' THEN k.trials ELSE k.evaluated END), 0)"
+    "SELECT s.*, f.find, (SELECT nullif(sum(CASE WHEN k.state = 'finished' THEN k.trials ELSE k.evaluated END), 0)"
     " FROM campaigns k WHERE k.dataset = s.dataset OR instr(k.also, s.dataset) > 0) AS tried, c.lane,"
     " p.id AS proven_by, p.trials AS proven_of, p.grammar AS proven_grammar"
     " FROM strategies s LEFT JOIN campaigns c ON c.id = s.campaign"
+    " LEFT JOIN finds f ON f.unit = s.unit AND f.genome_id = s.genome_id"
     # Nothing of the grammar was left out, and nobody doubts a part of it: there is none better on its fitness windows.
     " LEFT JOIN campaigns p ON p.id = (SELECT k.id FROM campaigns k WHERE k.best = s.id AND k.state = 'finished'"
     " AND k.validated = k.units ORDER BY k.trials DESC, k.id LIMIT 1)"
+)
+
+_EVIDENCE = (
+    "SELECT e.*, f.find FROM evidence e JOIN finds f ON f.unit = e.unit AND f.genome_id = e.genome_id"
+    " WHERE e.strategy = ? ORDER BY e.seq"
 )
 
 
@@ -178,7 +184,7 @@ def strategy(con: sqlite3.Connection, id: str) -> Json | None:
         if len(found) > 1:
             raise BadInput(f"more than one strategy begins with {id}; give more of its id")
         sid = found[0]["id"]
-        evidence = rows(con, "SELECT * FROM evidence WHERE strategy = ? ORDER BY seq", (sid,))
+        evidence = rows(con, _EVIDENCE, (sid,))
         judged_by = rows(con, "SELECT judgement FROM campaigns WHERE id = ?", (found[0]["judged_by"],))
     return shape(found[0]) | {
         "judgement": msgspec.json.decode(found[0]["judgement"]) if found[0]["judgement"] else None,

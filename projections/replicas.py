@@ -110,7 +110,7 @@ def _answer_values(row: Row | None, event: Fact, after: str) -> dict[str, Value]
         "evaluated": d.evaluated,
         "generations": d.generations,
         "seconds": d.seconds,
-        "best": d.best.objective if d.best else None,
+        "best": d.best_objective,
         "answered_time": event.time,
     }
 

@@ -189,7 +189,7 @@ class ViewStore:
 
     def _trim(self) -> None:
         """Keep memory bounded: rows with whole finds in them go at once, the others when there are many."""
-        for name in ("strategies", "evidence"):
+        for name in ("finds", "strategies", "evidence"):
             self._rows[name].clear()
         if sum(map(len, self._rows.values())) > _CACHED_ROWS:
             self._forget()

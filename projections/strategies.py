@@ -1,6 +1,6 @@
 """Strategies by id: the same find twice is one row, and a validated row keeps the figures of its first validation.
 
-Which campaign was first depends on time, so the figures here are trace; `evidence` holds them as outcome.
+Which campaign was first depends on time, so the figures here are trace. The find is that of `unit` in `finds`.
 """
 
 from bus.events import StrategyDiscovered, StrategyValidated
@@ -9,7 +9,7 @@ from domain.hashing import canonical
 from domain.judgement import Judgement
 from domain.results import Find, mean_return
 from domain.specs import SearchSpec, strategy_id
-from projections.decoding import canonical_text
+from projections.decoding import canonical_text, find_of
 from projections.schema import Fact, Put, ReadModel, Table, Value, View, number, outcome, trace, words
 
 TABLE = Table(
@@ -18,7 +18,7 @@ TABLE = Table(
     (
         *outcome("text", "id", "genome_id", "genome", "venue", "symbol", "stage"),
         *outcome("int", "granularity_s"),
-        *trace("text", "dataset", "search", "find", "campaign", "unit"),
+        *trace("text", "dataset", "search", "campaign", "unit"),
         *trace("real", "fitness_return", "fitness_pnl", "walk_forward_return", "benchmark_return"),
         *trace("int", "enough_trades", "discoveries", "validations"),
         *trace("int", "discovered_seq", "validated_seq"),
@@ -41,8 +41,6 @@ TABLE = Table(
 def checked_id(event: Fact) -> str:
     """The strategy's id; BadInput when the content is another strategy than the one that the event is filed under."""
     d: StrategyDiscovered | StrategyValidated = event.data
-    if d.find.genome_id != d.genome_id:
-        raise BadInput(f"the find is of genome {d.find.genome_id[:12]}, the strategy of {d.genome_id[:12]}")
     sid = strategy_id(d.genome_id, d.search)
     if sid != event.subject:
         raise BadInput(f"filed under strategy {event.subject[:12]}, the content is strategy {sid[:12]}")
@@ -62,7 +60,6 @@ def figures(find: Find, search: SearchSpec) -> dict[str, Value]:
     return {
         "dataset": search.dataset,
         "search": canonical_text(search),
-        "find": canonical_text(find),
         "fitness_return": find.objective if not find.also else mean_return(find.fitness),
         "fitness_pnl": fitness_pnl(find),
         "walk_forward_return": find.daily_walk.get("total_return"),
@@ -82,13 +79,23 @@ def _new(event: Fact) -> dict[str, Value]:
     }
 
 
+def _find(view: View, d: StrategyDiscovered | StrategyValidated) -> Find:
+    """As the event has it, or as the verdict of its unit had it."""
+    if d.find is not None:
+        return d.find
+    row = view.get("finds", (d.unit, d.genome_id))
+    if row is None or not row["validated"]:
+        raise BadInput(f"no verdict before it has a find of genome {d.genome_id[:12]} in unit {d.unit}")
+    return find_of(words(row, "find"))
+
+
 def _discovered(view: View, seq: int, event: Fact) -> list[Put]:
     sid = checked_id(event)
     d: StrategyDiscovered = event.data
     row = view.get("strategies", (sid,))
     values: dict[str, Value] = {"discoveries": number(row, "discoveries") + 1}
     if row is None:
-        values |= _new(event) | figures(d.find, d.search)
+        values |= _new(event) | figures(_find(view, d), d.search)
         values |= {"stage": "discovered", "campaign": d.campaign, "unit": d.unit}
     if not number(row, "discovered_seq"):
         values |= {"discovered_seq": seq, "discovered_time": event.time}
@@ -101,7 +108,7 @@ def _validated(view: View, seq: int, event: Fact) -> list[Put]:
     row = view.get("strategies", (sid,))
     values: dict[str, Value] = {"validations": number(row, "validations") + 1}
     if words(row, "stage") != "validated":
-        values |= _new(event) | figures(d.find, d.search)
+        values |= _new(event) | figures(_find(view, d), d.search)
         values |= {"stage": "validated", "campaign": d.campaign, "unit": d.unit}
         values |= {"validated_seq": seq, "validated_time": event.time}
     return [Put("strategies", (sid,), values)]

@@ -271,7 +271,7 @@ class Validator:
             evaluated=outcome.evaluated if outcome is not None else 0,
             generations=outcome.generations if outcome is not None else 0,
             seconds=result.seconds if result is not None else 0.0,
-            best=outcome.finds[0] if outcome is not None and outcome.finds else None,
+            best_objective=outcome.finds[0].objective if outcome is not None and outcome.finds else None,
         )
         cause = unit.claim_ids.get((place.replica, place.host, place.slot), unit.opened_id)
         return self._event(data, unit.id, stored.seq, campaign=unit.campaign, cause=cause)
@@ -348,7 +348,8 @@ class Validator:
         search = campaign.spec.search
         for find in finds:
             strategy = strategy_id(find.genome_id, search)
-            fields = (find.genome, find.genome_id, search, find, campaign.id, unit.id)
+            # A find is long: it is written once, here or in the verdict that these events follow.
+            fields = (find.genome, find.genome_id, search, None if validated else find, campaign.id, unit.id)
             stages: list[tuple[ev.EventData, set[str]]] = [(ev.StrategyDiscovered(*fields), self.model.discovered)]
             if validated:
                 stages.append((ev.StrategyValidated(*fields), self.model.validated))

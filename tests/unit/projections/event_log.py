@@ -137,7 +137,7 @@ def validate(
     data = UnitValidated(campaign, index, digest, "slot", owners, (), 500 + index, digest, finds, distribution, front)
     log.add(data, unit)
     for f in finds:
-        found = StrategyValidated(f.genome, f.genome_id, s.search, f, campaign, unit)
+        found = StrategyValidated(f.genome, f.genome_id, s.search, None, campaign, unit)
         log.add(found, strategy_id(f.genome_id, s.search))
     return digest
 

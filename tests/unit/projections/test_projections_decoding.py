@@ -55,7 +55,7 @@ def changed(path: Path, **fields: object) -> Stored:
 
 
 def test_what_was_remembered_does_not_cover_for_what_is_wrong():
-    path = next(p for p in GOLDEN if p.stem == "strategy.strategy.validated.v1")
+    path = next(p for p in GOLDEN if p.stem == "strategy.strategy.validated.v2")
     good = changed(path)
     fact_of(good)
     data = msgspec.json.decode(path.read_bytes())["data"]

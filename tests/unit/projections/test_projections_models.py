@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from bus.events import (
@@ -176,9 +177,8 @@ def test_the_same_find_twice_is_one_strategy_with_the_figures_of_the_first_valid
     views.sync()
     (found,) = ranking.strategies(views.con)
     assert (found["id"], found["stage"], found["metrics"]["return"]) == (sid, "discovered", 0.1)
-    for objective in (0.2, 0.4):
-        f = find(30, objective)
-        views.log.add(StrategyValidated(f.genome, f.genome_id, s.search, f, "camp", first), sid)
+    for index, objective in enumerate((0.2, 0.4)):
+        validate(views.log, "camp", s, index, (find(30, objective),))
     views.sync()
     (found,) = ranking.strategies(views.con)
     assert (found["stage"], found["metrics"]["return"], found["metrics"]["pnl"]) == ("validated", 0.2, 2000.0)
@@ -187,8 +187,8 @@ def test_the_same_find_twice_is_one_strategy_with_the_figures_of_the_first_valid
 
 def test_other_markets_and_other_searches_are_told_apart(views):
     f = find(30, 0.1)
-    for where in (search(), search("ETH-USD"), search(population=80)):
-        views.log.add(StrategyValidated(f.genome, f.genome_id, where, f, "camp", "u"), strategy_id(f.genome_id, where))
+    for index, where in enumerate((search(), search("ETH-USD"), search(population=80))):
+        validate(views.log, "camp", msgspec.structs.replace(spec(), search=where), index, (f,))
     views.sync()
     assert {s["symbol"] for s in ranking.strategies(views.con)} == {"BTC-USD", "ETH-USD"}
     assert ranking.strategy_count(views.con) == 2
