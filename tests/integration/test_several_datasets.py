@@ -103,7 +103,7 @@ async def test_what_was_tried_on_two_datasets_counts_on_the_second_one_too(insta
     fact = await mine.seen(alone, ev.CampaignJudged, timeout_s=120.0)
     assert isinstance(fact.data, ev.CampaignJudged)
     assert fact.data.judgement.trials == tried + end.trials
-    found = {f.data.find.genome_id for f in await facts(mine.bus) if isinstance(f.data, ev.StrategyDiscovered)}
+    found = {f.data.genome_id for f in await facts(mine.bus) if isinstance(f.data, ev.StrategyDiscovered)}
     assert fact.data.judgement.candidates == len(found)
 
 
