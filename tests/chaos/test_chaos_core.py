@@ -18,6 +18,7 @@ async def test_the_server_killed_in_mid_campaign_loses_nothing_that_it_acknowled
     instance: Instance, mine: Mine
 ) -> None:
     instance.miners(2, pace_ms=PACE_MS)
+    instance.hold(from_unit=3)
     campaign = await mine.request(4, **MEDIUM)
     await mine.seen(campaign, ev.ReplicaAnswered)
     before = {stream: await stored_in(mine.bus, stream) for stream in ("EVENTS", "RESULT")}
@@ -29,6 +30,7 @@ async def test_the_server_killed_in_mid_campaign_loses_nothing_that_it_acknowled
 
     await until("the connection is lost", noticed)
     await instance.serve()
+    instance.go_on()
     end = await mine.finished(campaign)
     for stream, messages in before.items():
         after = await stored_in(mine.bus, stream)
@@ -112,12 +114,14 @@ async def test_a_judge_stopped_and_continued_writes_nothing_twice(instance: Inst
     """It still believes that the lease is its own, and its model is old."""
     paused = {a.kind: a for a in instance.agents}
     instance.miners(2, pace_ms=PACE_MS)
+    instance.hold(from_unit=3)
     campaign = await mine.request(6, **MEDIUM)
     await mine.seen(campaign, ev.ReplicaAnswered)
     for agent in paused.values():
         agent.pause()
     instance.judges()
     answered = len([f for f in await facts(mine.bus, campaign) if isinstance(f.data, ev.ReplicaAnswered)])
+    instance.go_on()
     await mine.seen(campaign, ev.ReplicaAnswered, count=answered + 1)
     for agent in paused.values():
         agent.resume()

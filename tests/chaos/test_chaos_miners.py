@@ -11,7 +11,7 @@ from tests.support.campaign import Mine, stored_in, undisturbed
 from tests.support.instance import Agent, Instance, until
 
 SLOW = {"population": 100, "generations": 80}
-#: A unit takes five seconds on the fastest machine too: who is disturbed is disturbed in the middle.
+#: Several checkpoints fall into a unit, on the fastest machine too; units are held so that they are disturbed in the middle.
 PACE_MS = 60
 
 
@@ -20,6 +20,7 @@ async def test_a_stopped_miner_loses_its_claim_and_its_late_work_changes_nothing
     instance: Instance, mine: Mine
 ) -> None:
     miners = {m.slot: m for m in instance.miners(3, pace_ms=PACE_MS)}
+    instance.hold()
     campaign = await mine.request(1, **SLOW)
     checkpoint = await mine.checkpoint_beyond(3)
     stopped = miners[checkpoint.slot]
@@ -34,6 +35,7 @@ async def test_a_stopped_miner_loses_its_claim_and_its_late_work_changes_nothing
     assert takeover.slot != stopped.slot
     assert takeover.generation == 0, "another owner never starts from somebody else's checkpoint"
     stopped.resume()
+    instance.go_on()
     end = await mine.finished(campaign)
     assert end.digest == await undisturbed(mine.candles, mine.spec(1, **SLOW))
     answers = [f.data for f in await mine.of(campaign, ev.ReplicaAnswered)]
@@ -61,6 +63,7 @@ async def test_dead_miners_are_not_counted_and_their_work_is_reassigned(instance
         return await active() == set(miners)
 
     await until("three miners are active", all_there)
+    instance.hold()
     campaign = await mine.request(1, **SLOW)
     checkpoint = await mine.checkpoint_beyond(3)
     miners[checkpoint.slot].kill()
@@ -69,6 +72,7 @@ async def test_dead_miners_are_not_counted_and_their_work_is_reassigned(instance
         return checkpoint.slot not in await active()
 
     await until("the dead one is not counted as active", gone)
+    instance.go_on()
     end = await mine.finished(campaign)
     assert end.digest == await undisturbed(mine.candles, mine.spec(1, **SLOW))
     assert checkpoint.slot not in {p.slot for p in await read_presence(mine.bus) if p.kind == "miner"}
@@ -123,11 +127,13 @@ async def test_an_owner_gone_for_good_and_back_again_deadlocks_nothing(
         return {p.slot for p in await read_presence(mine.bus) if p.kind == "miner" and p.state == "alive"} == {"1", "2"}
 
     await until("both owners are there", both)
-    gone = "2"
+    gone, killed_at = "2", await mine.bus.last_seq("EVENTS")
     if moment == "before its claim":
         miners[gone].kill()
         campaign = await mine.request(2, **SLOW)
     else:
+        # Of the second unit nobody can answer before somebody is gone.
+        instance.hold(from_unit=0 if moment == "in mid-unit" else 1)
         campaign = await mine.request(2, **SLOW)
         if moment == "in mid-unit":
             gone = (await mine.checkpoint_beyond(3)).slot
@@ -135,8 +141,9 @@ async def test_an_owner_gone_for_good_and_back_again_deadlocks_nothing(
             first = (await mine.seen(campaign, ev.ReplicaAnswered)).data
             assert isinstance(first, ev.ReplicaAnswered)
             gone = first.slot
+        killed_at = await mine.bus.last_seq("EVENTS")
         miners[gone].kill()
-    killed_at = await mine.bus.last_seq("EVENTS")
+        instance.go_on()
     await withheld_after(mine, campaign, killed_at)
     instance.miner(int(gone), pace_ms=PACE_MS)
     end = await mine.finished(campaign)

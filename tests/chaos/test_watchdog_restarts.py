@@ -15,13 +15,15 @@ from tests.support.campaign import Mine, facts, undisturbed
 from tests.support.instance import until
 from tests.support.running import PATIENCE_S, Running
 
+#: Nobody is stopped where this is set: who gets no processor for seconds is not taken for it.
+NO_STALLS = {"silent_s": 60.0}
 LIGHT_ONES = ("dispatcher", "validator", "projector", "watchdog", "web")
 
 
 @pytest.fixture
 async def small(tmp_path: Path) -> AsyncIterator[Running]:
     """An instance without miners."""
-    instance = Running(tmp_path / "state", "alpha")
+    instance = Running(tmp_path / "state", "alpha", **NO_STALLS)
     try:
         instance.start()
         await instance.alive(*LIGHT_ONES)
@@ -124,7 +126,8 @@ async def restarts_are_recorded(instance: Running, mine: Mine) -> None:
 @pytest.mark.slow
 async def test_who_ends_too_often_is_left_alone_and_tried_again_after_the_cooldown(tmp_path: Path) -> None:
     never = '[agents.validator]\nrestart = "never"\n'
-    instance = Running(tmp_path / "state", "alpha", never, restart_limit=1, cooldown_s=4.0, restart_window_s=600.0)
+    limits = {"restart_limit": 1, "cooldown_s": 4.0, "restart_window_s": 600.0}
+    instance = Running(tmp_path / "state", "alpha", never, **limits, **NO_STALLS)
     try:
         instance.start()
         await instance.alive(*LIGHT_ONES)
@@ -175,7 +178,7 @@ async def test_when_all_owners_die_at_once_nothing_runs_for_ever(small: Running)
     assert small.up is not None
     small.signal("watchdog", signal.SIGSTOP)  # so that it cannot stop anything in good order
     small.up.kill()
-    small.up.wait(60)
+    small.up.wait(PATIENCE_S)
     small.signal("watchdog", signal.SIGKILL)
     await small.nothing_left()
     small.start()
@@ -187,5 +190,5 @@ async def test_when_all_owners_die_at_once_nothing_runs_for_ever(small: Running)
 async def test_a_killed_command_leaves_a_watchdog_that_stops_everything(small: Running) -> None:
     assert small.up is not None
     small.up.kill()
-    small.up.wait(5)
+    small.up.wait(PATIENCE_S)
     await small.nothing_left()

@@ -7,6 +7,8 @@ import sys
 import time
 from pathlib import Path
 
+from projections import files, queries
+
 SLUICE = [sys.executable, "-m", "cli"]
 ROOT = Path(__file__).parents[2]
 #: Ends a test that hangs; measures nothing.
@@ -63,6 +65,21 @@ def until(check, what: str, timeout_s: float = PATIENCE_S):  # type: ignore[no-u
 def agents_alive(state: Path, count: int) -> bool:
     done = sluice(state, "status", "--json")
     return done.returncode == 0 and sum(a["state"] == "alive" for a in json.loads(done.stdout)["agents"]) >= count
+
+
+def caught_up(state: Path) -> None:
+    """Wait until the read models have all that is in the log by now."""
+    status = answer(state, "status")
+    assert isinstance(status, dict)
+
+    def there() -> bool:
+        con = files.open_reader(state / "views.sqlite")
+        try:
+            return queries.position(con) >= status["last_seq"]
+        finally:
+            con.close()
+
+    until(there, "the read models stand at the log's end")
 
 
 def others(state: Path, pids: list[int]) -> bool:

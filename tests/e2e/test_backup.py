@@ -4,7 +4,6 @@ import json
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import urllib.request
@@ -21,6 +20,7 @@ from bus.copies.read import read_copy
 from bus.copies.target import FolderTarget
 from bus.records import event_record
 from bus.seals.verify import record_of
+from bus.server import free_port
 from tests.e2e.cli_instance import FAST, PATIENCE_S, ROOT, SLUICE, answer, refused, sluice, start, until
 from tests.e2e.web_instance import write_candles
 from tests.support.copies import events, message, write_copy
@@ -246,9 +246,7 @@ def server_of(state: Path) -> list[int]:
 @pytest.fixture
 def object_store(tmp_path: Path):  # type: ignore[no-untyped-def]
     """An S3-compatible server on loopback with a bucket, and the environment that leads there."""
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        port = s.getsockname()[1]
+    port = free_port()
     with (tmp_path / "moto.log").open("wb") as out:
         process = subprocess.Popen(
             [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)], stdout=out, stderr=out

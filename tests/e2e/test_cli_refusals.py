@@ -129,12 +129,12 @@ def test_a_supervisor_killed_outright_leaves_nothing_running_and_the_next_start_
     pids = [p["pid"] for p in json.loads((state / "run.json").read_text())["processes"]]
     before = answer(state, "events")
     up.kill()
-    up.wait()
+    up.wait(PATIENCE_S)
     again = start(state, "--empty", "--miners", "1")
     try:
         # The first one's server may still answer for a moment: who is asked must be another.
         until(lambda: others(state, pids) and agents_alive(state, 4), "the agents alive again")
-        assert not any(is_running(pid) for pid in pids)
+        until(lambda: not any(is_running(pid) for pid in pids), "nothing of the first one runs")
         after = answer(state, "events")
         assert isinstance(before, list)
         assert isinstance(after, list)

@@ -109,6 +109,7 @@ def shell(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shell]:
         assert sluice(state, "data", "import", str(write_candles(state / "test_X-USD_5m.csv"))).returncode == 0
         assert sluice(state, *MINE, "20", "--generations", "4", "--units", "2", "--wait").returncode == 0
         asyncio.run(park_something(state))
+        until(lambda: len(parked(state)) == 3, "all who read it have parked it")
         yield prepared(Shell(state, nats, folder / "home"))
     finally:
         up.send_signal(signal.SIGINT)
@@ -116,9 +117,15 @@ def shell(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shell]:
 
 
 async def park_something(state: Path) -> None:
-    bus = await Bus.connect(read_credentials(state / "creds" / "admin.json"), "test")
+    bus = await Bus.connect(read_credentials(state / "creds" / "admin.json"), "test", timeout_s=PATIENCE_S)
     await bus.publish("ev.mining.unit.x.validated", b"{no json")
     await bus.close()
+
+
+def parked(state: Path) -> list[object]:
+    found = answer(state, "events", "--parked")
+    assert isinstance(found, list)
+    return found
 
 
 def prepared(shell: Shell) -> Shell:
@@ -271,7 +278,9 @@ def test_without_a_stream_the_nats_command_shows_what_is_sent_and_not_what_is_st
     shell.follow(f"nats sub 'ev.>' --raw & while {refused_one}; do sleep 0.2; done", "sent-in-vain\n")
     assert _list(shell, "events", "--entity", "y") == []
     mining = " ".join(["sluice", *MINE, "20", "--generations", "4", "--units", "3", "--wait"])
-    text = shell.follow(f"nats sub 'ev.>' 'claim.>' --raw & {mining}; wait", "units validated")
+    probe = "nats pub ev.mining.unit.y.validated it-listens -H Nats-Expected-Last-Sequence:1"
+    listens = f"until grep -q it-listens {shell.out}; do {probe}; sleep 0.2; done"
+    text = shell.follow(f"nats sub 'ev.>' 'claim.>' --raw & {listens}; {mining}; wait", "units validated")
     assert '"cmd.campaign.requested"' in text
     assert '"mining.unit.opened"' not in text
     assert "attempts" not in text

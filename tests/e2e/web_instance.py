@@ -105,6 +105,9 @@ class WebInstance:
         found = json.loads((self.state / "run.json").read_text())["processes"]
         return next((int(p["pid"]) for p in found if p["name"] == name), 0)
 
+    def watchdog(self) -> int:
+        return int(json.loads((self.state / "run.json").read_text())["watchdog"]["pid"])
+
     def _mining(self) -> bool:
         status = self.sluice("status") or {"agents": []}
         return sum(a["kind"] == "miner" and a["state"] == "alive" for a in status["agents"]) == 2

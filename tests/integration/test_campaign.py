@@ -8,7 +8,7 @@ from tests.support.campaign import Mine, undisturbed
 from tests.support.instance import Instance, until
 
 SLOW = {"population": 100, "generations": 80}
-#: A unit takes four seconds on the fastest machine too: who is disturbed is disturbed in the middle.
+#: Several checkpoints fall into a unit, on the fastest machine too.
 PACE_MS = 50
 
 
@@ -60,6 +60,7 @@ async def test_the_same_seed_on_other_machines_gives_the_same_digest_and_another
 @pytest.mark.slow
 async def test_a_killed_miner_resumes_its_unit_from_its_checkpoint(instance: Instance, mine: Mine) -> None:
     instance.miners(2, pace_ms=PACE_MS)
+    instance.hold()
     campaign = await mine.request(1, **SLOW)
     # Both replicas are held: what one miner leaves, the other may not take.
     await mine.seen(campaign, ev.ReplicaClaimed, count=2)
@@ -74,12 +75,14 @@ async def test_a_miner_that_is_told_to_stop_gives_its_replica_back_with_a_checkp
     instance: Instance, mine: Mine
 ) -> None:
     miners = {m.slot: m for m in instance.miners(2, pace_ms=PACE_MS)}
+    instance.hold()
     campaign = await mine.request(1, **SLOW)
     # Both replicas are held: what one miner leaves, the other may not take.
     await mine.seen(campaign, ev.ReplicaClaimed, count=2)
     checkpoint = await mine.checkpoint_beyond(5)
     assert miners[checkpoint.slot].stop() == 0
     await mine.seen(campaign, ev.ReplicaReleased)
+    instance.go_on()
     instance.miner(int(checkpoint.slot), pace_ms=PACE_MS)
     end = await mine.finished(campaign)
     claims = [f.data for f in await mine.of(campaign, ev.ReplicaClaimed)]

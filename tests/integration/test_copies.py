@@ -184,14 +184,24 @@ async def test_a_copy_is_made_while_the_log_grows(instance: Instance, target: Fo
 
     bus, writer = await instance.bus(), await instance.bus("admin")
     rng = random.Random(1)
-    task = asyncio.create_task(fill(writer, LOG))
+    once = asyncio.Event()
+
+    async def pour() -> None:
+        # The second half waits for the first copy, so that there is one of a part of the log however slow copies are.
+        await fill(writer, LOG[:100])
+        await once.wait()
+        await fill(writer, LOG[100:])
+
+    task = asyncio.create_task(pour())
     reports = []
     while not task.done():
         reports.append(await copied(bus, target))
+        once.set()
         assert list(read_copy(target)) == LOG[: reports[-1].seq]
         await asyncio.sleep(rng.random() / 100)
     await task
-    assert (await copied(bus, target)).seq == len(LOG)
+    reports.append(await copied(bus, target))
+    assert reports[-1].seq == len(LOG)
     assert list(read_copy(target)) == LOG
     assert len({r.seq for r in reports}) > 1, "the log did not grow while it was copied"
     assert leaf((await held(bus, "EVENTS"))[-1]).hex() == require_manifest(open_target(target.where)).events.leaf

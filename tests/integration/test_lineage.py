@@ -27,6 +27,7 @@ from tests.support.instance import PATIENCE_S, ROOT
 async def mined(mine: Mine) -> Mine:
     """Two campaigns: in one a miner is killed and goes on from its checkpoint."""
     mine.instance.miners(2, pace_ms=60)
+    mine.instance.hold()
     campaign = await mine.request(1, generations=30)
     await mine.killed_and_resumed(campaign, pace_ms=10)
     await mine.mine(3, seed=2)

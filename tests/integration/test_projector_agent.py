@@ -265,7 +265,7 @@ async def test_it_goes_on_after_the_server_was_away(instance, admin, tmp_path):
     async with projecting(instance):
         await reaches(instance, 100)
         await instance.server.stop()
-        await instance.server.start()
+        await instance.server.start(timeout_s=PATIENCE_S)
         await until(lambda: admin.nc.is_connected, "the admin is connected again")
         await append(admin, log.made[100:])
         await reaches(instance, len(log.made))

@@ -156,7 +156,7 @@ class Attempts:
             return not self.open()
 
         try:
-            await until("an answer or a violation for each", done, 20.0)
+            await until("an answer or a violation for each", done)
         except AssertionError as e:
             raise AssertionError(f"{len(self.open())} were neither refused nor answered: {self.open()[:8]}") from e
 

@@ -135,6 +135,7 @@ async def test_a_killed_miner_resumes_its_search_over_both_datasets(instance: In
     await registered(instance, mine.bus, FURTHER)
     instance.miners(2, pace_ms=PACE_MS)
     spec = spec_on_both(mine, 1, population=100, generations=80)
+    instance.hold()
     campaign = await request_campaign(mine.bus, spec, "test")
     await mine.seen(campaign, ev.ReplicaClaimed, count=2)
     end = await mine.killed_and_resumed(campaign, PACE_MS)

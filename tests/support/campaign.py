@@ -120,17 +120,19 @@ class Mine:
         return [f for f in await facts(self.bus, campaign) if isinstance(f.data, kind)]
 
     async def killed_and_resumed(self, campaign: str, pace_ms: int) -> ev.CampaignFinished:
-        """Kill the first miner that has checkpointed after generation 5 and start it again: it claims its replica a second
-        time and goes on from there. Returns how the campaign ends."""
+        """Kill the first miner that has checkpointed after generation 5 and start it again: it claims its replica anew and
+        goes on from there. Returns how the campaign ends. Its units must be held, so that the miner is in the middle of one."""
         checkpoint = await self.checkpoint_beyond(5)
         victim = next(a for a in self.instance.agents if a.kind == "miner" and a.slot == checkpoint.slot)
         victim.kill()
+        self.instance.go_on()
         self.instance.miner(int(victim.slot), pace_ms=pace_ms)
         end = await self.finished(campaign)
         claims = [f.data for f in await self.of(campaign, ev.ReplicaClaimed)]
         again = [c for c in claims if isinstance(c, ev.ReplicaClaimed) and c.slot == victim.slot]
-        assert [c.generation > 0 for c in again] == [False, True]
-        assert again[1].generation >= checkpoint.generation
+        # Twice, or more often where the server once did not answer in time: then it gave the replica back, and went on.
+        assert again[0].generation == 0
+        assert again[-1].generation >= checkpoint.generation
         return end
 
     async def checkpoint_beyond(self, generation: int, host: str = "*", slot: str = "*") -> Saved:

@@ -120,6 +120,7 @@ class Instance:
         self.accounts = load_accounts(root / "accounts.json", list(hosts))
         self.server = Server(self.state, self.accounts, self.settings, free_port())
         self.agents: list[Agent] = []
+        self._hold = root / "hold"
         self._buses: list[Bus] = []
 
     # -- server ---------------------------------------------------------------------------------------------------
@@ -185,14 +186,24 @@ class Instance:
         return agent
 
     def miner(self, slot: int, host: str = "", pace_ms: int = 0) -> Agent:
-        """One miner; with `pace_ms` it rests so long before each generation."""
+        """One miner; with `pace_ms` it rests so long before each generation, and heeds `hold`."""
         if not pace_ms:
             return self.agent("miner", slot, host)
         module = "tests.support.misbehaving"
-        return self.agent("miner", slot, host, module, SLUICE_TEST_MISBEHAVE=f"pace:{pace_ms}")
+        hold = str(self._hold)
+        return self.agent("miner", slot, host, module, SLUICE_TEST_MISBEHAVE=f"pace:{pace_ms}", SLUICE_TEST_HOLD=hold)
 
     def miners(self, count: int, host: str = "", first: int = 1, pace_ms: int = 0) -> list[Agent]:
         return [self.miner(first + i, host, pace_ms) for i in range(count)]
+
+    def hold(self, from_unit: int = 0) -> None:
+        """Paced miners stop in the middle of units of that index and higher ones, alive and well, until `go_on`."""
+        aside = self._hold.with_suffix(".tmp")
+        aside.write_text(str(from_unit))
+        aside.replace(self._hold)
+
+    def go_on(self) -> None:
+        self._hold.unlink()
 
     def judges(self) -> tuple[Agent, Agent]:
         """The dispatcher and the validator."""

@@ -1,18 +1,20 @@
 """A miner that does what no miner should, as a real process: `SLUICE_TEST_MISBEHAVE=lie | garble | crash:INDEX | pace:MS`.
 
-Everything else is the real agent. `pace` rests so long before each generation: the same search, and on any machine long
-enough to be disturbed in the middle.
+Everything else is the real agent. `pace` rests so long before each generation, so that checkpoints fall into a unit on any
+machine; and it holds units of the index that is in the file `SLUICE_TEST_HOLD`, or a higher one, in the middle for as long
+as that file is there: the same search, and nobody can be too late to disturb it.
 """
 
 import os
 import sys
 import time
+from pathlib import Path
 
 import msgspec
 
 from agents.miner import __main__ as real
 from agents.miner import agent
-from agents.miner.work import Job
+from agents.miner.work import Job, Work
 from bus import subjects
 from domain.results import UnitOutcome
 from domain.tasks import WorkItem
@@ -50,13 +52,35 @@ async def garbled_answer(
     await self.bus.publish(where, b'{"campaign": "' + item.campaign.encode() + b'", "digest": 1}')
 
 
-real_step = Search.step
+#: Late enough for a checkpoint after generation 5 at a pace of 50 ms, early enough for the shortest search of a test.
+HELD_AT = 12
+HOLD = Path(os.environ.get("SLUICE_TEST_HOLD", "nowhere"))
 
 
-def paced_step(self: Search) -> None:
+def held(index: int) -> bool:
+    try:
+        return index >= int(HOLD.read_text())
+    except (FileNotFoundError, ValueError):
+        return False
+
+
+class PacedJob(Job):
     """Where the kernel of a fast machine is done before a test has looked."""
-    time.sleep(int(ARGUMENT) / 1000)
-    real_step(self)
+
+    def _work(self, state: bytes) -> Work:
+        work = super()._work(state)
+        if not isinstance(work, Search):
+            return work
+        real_step = work.step
+
+        def step() -> None:
+            time.sleep(int(ARGUMENT) / 1000)
+            while work.generation >= HELD_AT and held(self.item.index) and not self.cancel.is_set():
+                time.sleep(0.02)
+            real_step()
+
+        work.step = step  # type: ignore[method-assign]
+        return work
 
 
 if HOW == "lie":
@@ -66,7 +90,7 @@ elif HOW == "crash":
 elif HOW == "garble":
     agent.Miner._answer = garbled_answer  # type: ignore[method-assign]
 elif HOW == "pace":
-    Search.step = paced_step  # type: ignore[method-assign]
+    agent.Job = PacedJob  # type: ignore[misc]
 else:
     raise SystemExit(f"there is no misbehaviour {HOW!r}")
 
