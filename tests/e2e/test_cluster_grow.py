@@ -23,7 +23,8 @@ from tests.support.market import small_market, spec_for
 from tests.support.running import PATIENCE_S, Running, sluice
 
 pytestmark = pytest.mark.slow
-UNITS = 6
+#: So many that they are still under way when the instance is told to go down, however late that is.
+UNITS = 16
 
 
 @pytest.fixture
