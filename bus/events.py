@@ -215,8 +215,10 @@ class UnitParked(EventData, frozen=True):
 
 
 class StrategyDiscovered(EventData, frozen=True):
-    """First seen. `find`: as an answer had it that nobody has confirmed yet; null when the verdict of `unit`, which lies
-    before it in the log, has it."""
+    """First seen, in an answer that nobody has confirmed yet or in a verdict.
+
+    `find`: as the answer had it; null when the verdict of `unit`, which lies before it in the log, has it.
+    """
 
     genome: Genome
     genome_id: str
@@ -227,8 +229,10 @@ class StrategyDiscovered(EventData, frozen=True):
 
 
 class StrategyValidated(EventData, frozen=True):
-    """Bit-equal at distinct owners and by the reference; says nothing yet about the future. `find`: null when the verdict of
-    `unit`, which lies before it in the log, has it."""
+    """Bit-equal at distinct owners and by the reference; says nothing yet about the future.
+
+    `find`: null when the verdict of `unit`, which lies before it in the log, has it.
+    """
 
     genome: Genome
     genome_id: str

@@ -48,7 +48,7 @@ def _having(old: Fields, *names: str) -> Fields:
 UPCASTERS: dict[tuple[str, int], Upcaster] = {
     # Version 1 had seen every end; since version 2 `exit` may also be null. What it did say means the same.
     ("ops.agent.stopped", 1): added(),
-    # Version 1 had the best find whole, which the strategy's own event or the verdict has too.
+    # Version 1 had the best find whole, as the answer in RESULT has it.
     ("mining.unit.replica_answered", 1): split("best", _best_objective),
     # Since version 2 `find` may also be null.
     ("strategy.strategy.discovered", 1): added(),

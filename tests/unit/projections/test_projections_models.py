@@ -185,6 +185,33 @@ def test_the_same_find_twice_is_one_strategy_with_the_figures_of_the_first_valid
     assert found["rules"][0] == "Buy when RSI(14) is below 30."
 
 
+def test_who_points_to_a_find_that_no_verdict_has_is_refused(views):
+    s = spec(units=1)
+    (unit,) = open_campaign(views.log, "camp", s)
+    f = find(30, 0.1)
+    sid = strategy_id(f.genome_id, s.search)
+    pointing = StrategyValidated(f.genome, f.genome_id, s.search, None, "camp", unit)
+    views.log.add(pointing, sid)
+    # An answer's find is none that owners agreed on.
+    discover(views.log, "camp", unit, f, s.search)
+    views.log.add(pointing, sid)
+    refused = views.store.apply_batch(views.log.made).rejected
+    assert [r.reason.split(" has")[0] for r in refused] == ["no verdict before it"] * 2
+    (found,) = ranking.strategies(views.con)
+    assert found["stage"] == "discovered"
+
+
+def test_a_find_is_kept_as_its_verdict_has_it_whatever_an_answer_said(views):
+    s = spec(units=1)
+    (unit,) = open_campaign(views.log, "camp", s)
+    sid = discover(views.log, "camp", unit, find(30, 0.1), s.search)
+    validate(views.log, "camp", s, 0, (find(30, 0.2),))
+    discover(views.log, "camp", unit, find(30, 0.3), s.search)
+    views.sync()
+    assert [x["find"]["objective"] for x in ranking.strategy(views.con, sid)["evidence"]] == [0.2]
+    assert views.con.execute("SELECT count(*), min(validated) FROM finds").fetchone()[:] == (1, 1)
+
+
 def test_other_markets_and_other_searches_are_told_apart(views):
     f = find(30, 0.1)
     for index, where in enumerate((search(), search("ETH-USD"), search(population=80))):
